@@ -1,0 +1,29 @@
+//! The vocabulary between database engines and the product.
+//!
+//! A connector turns its engine's log into [`Batch`]es of [`Change`]s; the product never learns which
+//! engine they came from. This crate holds no I/O, no statuses and no engine names.
+//!
+//! # Layout
+//! - [`value`]: what a cell can hold, and rows of cells
+//! - [`position`]: how far a log has been read, and on which server
+//! - [`record`]: changes, transactions, batches, incidents
+//! - [`finding`]: what `check` reports
+//! - [`error`]: what went wrong, apart from what to do about it
+//! - [`source`]: the traits of the seam
+
+pub mod error;
+pub mod finding;
+pub mod position;
+pub mod record;
+pub mod source;
+pub mod value;
+
+pub use error::{BoxError, Retry, SourceError, SourceErrorKind};
+pub use finding::{Finding, Severity, Statement};
+pub use position::{Checkpoint, Position, ServerIdentity};
+pub use record::{Batch, Change, Incident, Operation, Transaction};
+pub use source::{
+    Beginning, Begun, ChangeStream, Inspection, Page, PageCursor, Retention, Scope, Since, Snapshot,
+    SnapshotPlan, Source,
+};
+pub use value::{Row, RowKey, Value};

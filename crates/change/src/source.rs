@@ -1,0 +1,189 @@
+//! The seam: what every engine can do, and nothing that only one of them means.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::{Batch, Checkpoint, Finding, Position, Row, RowKey, SourceError, Statement};
+
+/// What the product needs to know of the table; a connector is made with its server's settings and this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The table, as the configuration names it.
+    pub table: String,
+    /// The columns that the mapping needs, each once, in the order in which rows shall carry them.
+    pub columns: Vec<String>,
+    /// Whether changes and snapshot rows must carry their [`RowKey`]: only reporting of deletes needs it.
+    pub keys: bool,
+    /// Leaves out of snapshots what is older; only a coarse filter, to be polite.
+    pub since: Option<Since>,
+}
+
+/// A day before which rows may be left out of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// The column that holds the day a row was opened. A row with NULL in it is never left out, and a
+    /// column that is neither a date nor a time filters nothing.
+    pub column: String,
+    /// Days since 1970-01-01, one day earlier than the product's own floor, so that no time zone matters.
+    pub day: i32,
+}
+
+/// A database whose log can be read.
+pub trait Source: Send + Sync + 'static {
+    /// The log, opened.
+    type Stream: ChangeStream;
+    /// A copy of the table's mapped columns, being read.
+    type Snapshot: Snapshot;
+
+    /// Looks at every prerequisite and returns all findings, never only the first, with up to
+    /// `sample_rows` rows of the table for the caller to try its mapping on.
+    fn check(&self, sample_rows: u32) -> impl Future<Output = Inspection> + Send;
+
+    /// The statements that make the database ready for this configuration, least rights first to last.
+    fn setup(&self) -> impl Future<Output = Result<Vec<Statement>, SourceError>> + Send;
+
+    /// Runs `statements` with this configuration's user.
+    fn apply(&self, statements: &[Statement]) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Makes the log keep everything from some position on and returns that position, with a snapshot
+    /// exactly as of it where the engine can give one.
+    ///
+    /// Whatever an earlier call had reserved is given up for [`Beginning::Anew`].
+    fn begin(
+        &self,
+        beginning: &Beginning,
+    ) -> impl Future<Output = Result<Begun<Self::Snapshot>, SourceError>> + Send;
+
+    /// Opens the log strictly after `checkpoint`.
+    ///
+    /// # Errors
+    /// [`crate::SourceErrorKind::LostLog`] when the log no longer holds what follows, is found before and
+    /// after the stream starts.
+    fn stream(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<Self::Stream, SourceError>> + Send;
+
+    /// Opens a copy of the table apart from any log position.
+    fn snapshot(
+        &self,
+        plan: &SnapshotPlan,
+    ) -> impl Future<Output = Result<Self::Snapshot, SourceError>> + Send;
+
+    /// Whether a stream that has reached `position` has passed `fence`.
+    ///
+    /// # Errors
+    /// When one of them is not a position of this engine.
+    fn covers(&self, position: &Position, fence: &Position) -> Result<bool, SourceError>;
+
+    /// How much longer the server will keep what follows `position`, as far as it tells.
+    fn retention(&self, position: &Position) -> impl Future<Output = Result<Retention, SourceError>> + Send;
+}
+
+/// The log of one table, opened at a position.
+pub trait ChangeStream: Send + 'static {
+    /// Waits for the next piece of the log. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// After an error the stream is spent; open a new one from the last stored checkpoint.
+    fn next(&mut self) -> impl Future<Output = Result<Batch, SourceError>> + Send;
+
+    /// Tells the server that everything up to `position` is durable here, so that it may forget it.
+    /// Never moves backwards; takes effect soon, not at once.
+    ///
+    /// # Errors
+    /// When `position` is not a position of this engine.
+    fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError>;
+}
+
+/// A copy of the table's mapped columns, being read page by page.
+pub trait Snapshot: Send + 'static {
+    /// The next page, or `None` after the last.
+    fn next_page(&mut self) -> impl Future<Output = Result<Option<Page>, SourceError>> + Send;
+}
+
+/// Where a connector that has no checkpoint yet shall begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// At the log's present end, or where an existing reservation of ours stands: that is adopted.
+    Present,
+    /// At a position that the operator named.
+    At(Position),
+    /// At the log's present end, giving up whatever was reserved before.
+    Anew,
+}
+
+/// A log position that is kept from now on.
+#[derive(Debug)]
+pub struct Begun<S> {
+    /// Where the stream shall start.
+    pub checkpoint: Checkpoint,
+    /// The table exactly as of the checkpoint, where the engine offers it; else fenced pages must do.
+    pub snapshot: Option<S>,
+    /// Whether an existing reservation was adopted, and what to tell the operator about it.
+    pub adopted: Option<String>,
+    /// About how many rows a snapshot would read, as far as the server can guess.
+    pub rows_estimate: Option<u64>,
+}
+
+/// How a snapshot apart from the stream shall be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotPlan {
+    /// In one pass of one short transaction: for rehearsals, which need no log position.
+    OnePass,
+    /// In pages by key, each read in its own transaction and carrying a fence.
+    Pages {
+        /// Go on after this page.
+        after: Option<PageCursor>,
+        /// Rows in a page at most.
+        rows: u32,
+    },
+}
+
+/// The key of the last row of a page, in the connector's own spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageCursor(Box<str>);
+
+impl PageCursor {
+    /// Wraps the connector's spelling.
+    #[must_use]
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The connector's spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Some rows of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Rows and, where the engine can tell, their keys.
+    pub rows: Vec<(Row, Option<RowKey>)>,
+    /// For a page read apart from the stream: the log's end after the page was read.
+    pub fence: Option<Position>,
+    /// Where the next page starts; `None` in a snapshot that cannot be resumed.
+    pub cursor: Option<PageCursor>,
+}
+
+/// What [`Source::check`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// One finding per prerequisite, passes included.
+    pub findings: Vec<Finding>,
+    /// Rows to try the mapping on; empty when the table could not be read.
+    pub sample: Vec<Row>,
+}
+
+/// How long the server will keep the log.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Retention {
+    /// Time left until the log may be cleaned up at the present rate; `None` when it is kept without limit
+    /// or the server does not tell.
+    pub left: Option<Duration>,
+    /// Bytes of log that the server keeps for us.
+    pub kept_bytes: Option<u64>,
+}

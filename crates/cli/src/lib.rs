@@ -1,0 +1,1 @@
+//! The bitacora binary: configuration, wiring, commands, status page, metrics.

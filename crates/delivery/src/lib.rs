@@ -1,0 +1,1 @@
+//! What one POST to the dashboard and its answer mean.

@@ -1,0 +1,1 @@
+//! What a row change means: mapping, status catalogue, status changes, rejections. Pure.

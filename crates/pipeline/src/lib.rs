@@ -1,0 +1,1 @@
+//! The loops of the product: stream, flush, backfill, repair, schedule, health.

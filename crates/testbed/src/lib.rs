@@ -1,0 +1,1 @@
+//! Throw-away real database servers for demo, tests and benchmarks.
