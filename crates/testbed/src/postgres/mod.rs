@@ -1,0 +1,29 @@
+//! PostgreSQL servers.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), testbed::TestbedError> {
+//! use testbed::postgres::{Options, Server, Version};
+//!
+//! let server = Server::start(Options::new(Version::Distribution).setting("wal_keep_size", "64MB"))?;
+//! server.create_database("tramites").await?;
+//! let client = server.connect("tramites").await?;
+//! client.batch_execute("CREATE TABLE solicitudes (numero text PRIMARY KEY)").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - `options`: which version, with which settings
+//! - `binaries`: the programs of one version
+//! - `cluster`: a new data folder
+//! - `postmaster`: the server's process
+//! - `server`: what callers hold
+
+mod binaries;
+mod cluster;
+mod options;
+mod postmaster;
+mod server;
+
+pub use options::{Options, Version};
+pub use server::{Server, shared};
