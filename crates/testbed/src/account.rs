@@ -28,6 +28,11 @@ impl Account {
         Ok(Account { other: (ourselves == 0).then(nobody) })
     }
 
+    /// Are we root?
+    pub(crate) fn we_are_root(self) -> bool {
+        self.other.is_some()
+    }
+
     /// Makes `command` run as this account.
     pub(crate) fn apply(self, command: &mut Command) {
         if let Some((uid, gid)) = self.other {

@@ -36,6 +36,9 @@ pub enum TestbedError {
         /// The last lines that it wrote, or why it could not be run.
         output: String,
     },
+    /// No certificate could be made for the server.
+    #[error("make a certificate for the server")]
+    Certificate(#[source] rcgen::Error),
     /// The file system said no.
     #[error("{action} {}", path.display())]
     Io {

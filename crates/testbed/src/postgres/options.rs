@@ -28,12 +28,13 @@ impl fmt::Display for Version {
 pub struct Options {
     pub(crate) version: Version,
     pub(crate) settings: Vec<(String, String)>,
+    pub(crate) tls: bool,
 }
 
 impl Options {
     /// A server as a careful institution runs it, with logical decoding switched on.
     pub fn new(version: Version) -> Options {
-        Options { version, settings: Vec::new() }
+        Options { version, settings: Vec::new(), tls: false }
     }
 
     /// Sets a parameter of `postgresql.conf`; what is set later wins.
@@ -48,5 +49,13 @@ impl Options {
     #[must_use]
     pub fn without_fsync(self) -> Options {
         self.setting("fsync", "off").setting("full_page_writes", "off")
+    }
+
+    /// Lets the server offer TLS, with a certificate for `localhost` and `127.0.0.1` of an authority of its
+    /// own; see [`Server::tls_ca`](super::Server::tls_ca).
+    #[must_use]
+    pub fn with_tls(mut self) -> Options {
+        self.tls = true;
+        self
     }
 }

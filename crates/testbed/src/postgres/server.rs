@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::binaries::Binaries;
 use super::cluster::{Cluster, SUPERUSER};
 use super::postmaster::{self, NoStart, Postmaster, Shutdown};
-use super::{Options, Version};
+use super::{Options, Version, certificate};
 use crate::TestbedError;
 use crate::account::Account;
 use crate::watchdog::Watchdog;
@@ -35,6 +35,7 @@ pub struct Server {
     account: Account,
     cluster: Cluster,
     port: u16,
+    tls_ca: Option<PathBuf>,
     postmaster: Mutex<Option<Postmaster>>,
     /// Declared last: the folder is removed after the server has stopped.
     _watchdog: Watchdog,
@@ -53,11 +54,12 @@ impl Server {
         let dir = Cluster::make_folder(account)?;
         let watchdog = Watchdog::start(&dir, &dir.join("data"), &postmaster::pid_file(&dir), account)?;
         let cluster = Cluster::initialise(dir, &binaries, account)?;
+        let tls_ca = if options.tls { Some(certificate::install(&cluster, account)?) } else { None };
         cluster
             .append_settings(options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         let (port, postmaster) = start_on_free_port(&binaries, &cluster.dir, account)?;
         let postmaster = Mutex::new(Some(postmaster));
-        Ok(Server { binaries, account, cluster, port, postmaster, _watchdog: watchdog })
+        Ok(Server { binaries, account, cluster, port, tls_ca, postmaster, _watchdog: watchdog })
     }
 
     /// The address that the server listens on.
@@ -98,6 +100,11 @@ impl Server {
     /// The folder of the server's Unix socket.
     pub fn socket_dir(&self) -> &Path {
         &self.cluster.dir
+    }
+
+    /// The certificate of the authority that signed the server's certificate; `None` without TLS.
+    pub fn tls_ca(&self) -> Option<&Path> {
+        self.tls_ca.as_deref()
     }
 
     /// The process id of the server; `None` while it is stopped.
