@@ -1,7 +1,36 @@
-//! What a row change means: mapping, status catalogue, status changes, rejections. Pure.
+//! What a row change *means*: mapping, catalogue of statuses, status changes, rejections.
+//!
+//! Everything here is a pure function of its arguments: no I/O, no clock, no async. A row that cannot be
+//! mapped is a value, [`Rejection`], and never the end of a stream.
+//!
+//! # Layout
+//! - [`Mapping`]: which column is which field, checked once (`mapping`, `field`)
+//! - [`normalize`]: a change to a record, or to the reason why it is none (`normalize`)
+//! - [`store_change`], [`normalize_stored`]: rows in quarantine, and out of it (`stored_row`)
+//! - [`Rejection`]: why a row cannot be mapped (`rejection`)
+//! - [`StatusChange`], [`RequestKey`]: what the dashboard is told (`status_change`)
+//! - [`status`]: the catalogue of the 21 statuses (`catalogue`)
+//! - times: texts and cells to moments (`time`), and which instant a local time means when clocks change
+//!   (`zone`)
 
 mod catalogue;
+mod day;
+mod field;
+mod mapping;
+mod normalize;
+mod rejection;
+#[cfg(test)]
+mod sample;
 mod status_change;
+mod stored_row;
+mod time;
+mod zone;
 
 pub use catalogue::{Category, Status, all, status};
+pub use day::first_instant;
+pub use field::{Field, TimeField};
+pub use mapping::{Mapping, MappingConfig, MappingError, OnDelete};
+pub use normalize::{Normalized, NormalizedRow, normalize, normalize_row, whole_row};
+pub use rejection::{Rejection, rejection_hint};
 pub use status_change::{RequestKey, StatusChange};
+pub use stored_row::{normalize_stored, restore_row, store_change, store_row};

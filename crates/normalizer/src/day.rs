@@ -1,0 +1,25 @@
+//! Days without a zone, in the zone that a configuration declares.
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use crate::time::midnight;
+use crate::zone::Zone;
+
+/// The first instant of `day` in `zone`, in microseconds since the epoch, by the rule of local times: a
+/// midnight that clocks skip is the instant after the gap, one that occurs twice is the first.
+#[must_use]
+pub fn first_instant(day: NaiveDate, zone: Tz) -> i64 {
+    Zone::new(zone).instant(midnight(day)).unwrap_or_else(|| midnight(day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_at_its_own_midnight() {
+        let day = NaiveDate::from_ymd_opt(2020, 1, 1).unwrap();
+        assert_eq!(first_instant(day, Tz::America__Santo_Domingo), 1_577_851_200_000_000);
+    }
+}

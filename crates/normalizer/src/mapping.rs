@@ -1,0 +1,420 @@
+//! The mapping of a table's columns to the fields of a record, checked once and ready for use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use crate::field::{Field, IdSource, StatusSource, TimeField, TimeSource, ValueMap, is_status};
+use crate::time::{self, Written};
+use crate::zone::Zone;
+
+pub(crate) const SERVICE_ID: &str = "service_id";
+pub(crate) const REQUEST_ID: &str = "request_id";
+pub(crate) const OPENING_DATE: &str = "opening_date";
+pub(crate) const STATUS_ID: &str = "status_id";
+pub(crate) const LAST_MODIFIED_DATE: &str = "last_modified_date";
+const ON_DELETE: &str = "on_delete";
+
+/// What to say when a row is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDelete {
+    /// Nothing.
+    Ignore,
+    /// That its request passed to this status.
+    Report(u8),
+}
+
+/// The mapping as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingConfig {
+    /// The id of the service.
+    pub service_id: Field,
+    /// The institution's own id of the request.
+    pub request_id: Field,
+    /// When the request was opened.
+    pub opening_date: TimeField,
+    /// The status; the values of its map are ids from 1 to 21.
+    pub status_id: Field,
+    /// When the request passed to its status.
+    pub last_modified_date: TimeField,
+    /// What to say when a row is deleted.
+    pub on_delete: OnDelete,
+    /// Nothing that was opened before this day, in `zone`, is ever sent.
+    pub floor: NaiveDate,
+    /// The zone of days and times in the configuration itself; those in the table have their own.
+    pub zone: Tz,
+}
+
+/// Something wrong in a mapping's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct MappingError {
+    /// The field, as the configuration spells it.
+    pub field: &'static str,
+    /// What is wrong: actual and expected.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// A mapping that has been checked.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    columns: Vec<String>,
+    opening_column: Option<usize>,
+    pub(crate) service: IdSource,
+    pub(crate) request: IdSource,
+    pub(crate) opening: TimeSource,
+    pub(crate) status: StatusSource,
+    pub(crate) modified: TimeSource,
+    pub(crate) on_delete: OnDelete,
+    /// The midnight with which the floor's day begins, in microseconds since the epoch, UTC.
+    pub(crate) floor_at: i64,
+}
+
+impl Mapping {
+    /// Checks a configuration and makes it ready for use, which takes some milliseconds for each zone.
+    ///
+    /// # Errors
+    /// All that is wrong with it, never only the first.
+    pub fn new(config: MappingConfig) -> Result<Self, Vec<MappingError>> {
+        let mut build = Builder::new(config.zone);
+        let service = build.id(SERVICE_ID, config.service_id);
+        if let Field::Value(_) = config.request_id {
+            build.complain(
+                REQUEST_ID,
+                "a constant would make every row the same request",
+                "name the column that holds the institution's own id of the request",
+            );
+        }
+        let request = build.id(REQUEST_ID, config.request_id);
+        if config.opening_date == TimeField::CommitTime {
+            build.complain(
+                OPENING_DATE,
+                "the commit time differs from change to change, and a request is opened once",
+                "name the column that holds the day or the time at which the request was opened",
+            );
+        }
+        let opening = build.time(OPENING_DATE, config.opening_date);
+        let status = build.status(config.status_id);
+        let modified = build.time(LAST_MODIFIED_DATE, config.last_modified_date);
+        let floor_at = build.floor(config.floor);
+        build.check_opening(&opening, floor_at, config.floor);
+        build.check_on_delete(config.on_delete);
+        if !build.errors.is_empty() {
+            return Err(build.errors);
+        }
+        let opening_column = match &opening {
+            TimeSource::Column { index, .. } => Some(*index),
+            TimeSource::Constant(_) | TimeSource::CommitTime => None,
+        };
+        let on_delete = config.on_delete;
+        let columns = build.columns;
+        Ok(Self { columns, opening_column, service, request, opening, status, modified, on_delete, floor_at })
+    }
+
+    /// Every column that is needed, once, in the order in which rows must carry them.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The column that tells when a request was opened, unless that is a constant.
+    #[must_use]
+    pub fn opening_column(&self) -> Option<&str> {
+        self.columns.get(self.opening_column?).map(String::as_str)
+    }
+
+    /// Whether deleted rows are reported, so that changes must carry their keys.
+    #[must_use]
+    pub fn reports_deletes(&self) -> bool {
+        matches!(self.on_delete, OnDelete::Report(_))
+    }
+
+    /// The first field that is taken from the column at `index`.
+    pub(crate) fn field_of(&self, index: usize) -> &'static str {
+        let fields = [
+            (SERVICE_ID, id_column(&self.service)),
+            (REQUEST_ID, id_column(&self.request)),
+            (OPENING_DATE, self.opening_column),
+            (STATUS_ID, status_column(&self.status)),
+        ];
+        fields
+            .into_iter()
+            .find(|(_, column)| *column == Some(index))
+            .map_or(LAST_MODIFIED_DATE, |(field, _)| field)
+    }
+}
+
+fn id_column(source: &IdSource) -> Option<usize> {
+    match source {
+        IdSource::Constant(_) => None,
+        IdSource::Column { index, .. } => Some(*index),
+    }
+}
+
+fn status_column(source: &StatusSource) -> Option<usize> {
+    match source {
+        StatusSource::Constant(_) => None,
+        StatusSource::Column { index, .. } => Some(*index),
+    }
+}
+
+/// A mapping under construction, with everything found wrong so far.
+struct Builder {
+    columns: Vec<String>,
+    zones: Vec<(Tz, Arc<Zone>)>,
+    /// The zone of the configuration's own days and times.
+    zone: Arc<Zone>,
+    errors: Vec<MappingError>,
+}
+
+impl Builder {
+    fn new(tz: Tz) -> Self {
+        let zone = Arc::new(Zone::new(tz));
+        Self { columns: Vec::new(), zones: vec![(tz, Arc::clone(&zone))], zone, errors: Vec::new() }
+    }
+
+    fn complain(&mut self, field: &'static str, message: impl Into<String>, hint: impl Into<String>) {
+        self.errors.push(MappingError { field, message: message.into(), hint: hint.into() });
+    }
+
+    /// The place of the column among those that are needed, each once.
+    fn column(&mut self, field: &'static str, column: String) -> usize {
+        if column.is_empty() {
+            self.complain(field, "the column's name is empty", "name a column of the table");
+        }
+        if let Some(index) = self.columns.iter().position(|known| *known == column) {
+            return index;
+        }
+        self.columns.push(column);
+        self.columns.len() - 1
+    }
+
+    /// The map's entries with their meanings; `None` where no map is configured.
+    fn map<T: Clone>(
+        &mut self,
+        field: &'static str,
+        map: Option<BTreeMap<String, String>>,
+        meaning: impl Fn(&mut Self, &str, &str) -> Option<T>,
+    ) -> Option<ValueMap<T>> {
+        let map = map?;
+        if map.is_empty() {
+            self.complain(
+                field,
+                "the map is empty, so no row could be sent",
+                "list values, or leave out `map`",
+            );
+        }
+        let entries = map
+            .into_iter()
+            .filter_map(|(value, means)| Some((value.as_str().into(), meaning(self, &value, &means)?)))
+            .collect::<Vec<_>>();
+        Some(ValueMap::new(entries))
+    }
+
+    fn id(&mut self, field: &'static str, config: Field) -> IdSource {
+        match config {
+            Field::Value(value) => {
+                if value.trim_ascii().is_empty() {
+                    self.complain(field, "the constant is empty, expected an id", "write the id");
+                }
+                IdSource::Constant(value.into())
+            }
+            Field::Column { column, map } => {
+                let index = self.column(field, column);
+                let map = self.map(field, map, |build, value, means| {
+                    if means.trim_ascii().is_empty() {
+                        let message = format!("the map turns \"{value}\" into an empty id");
+                        build.complain(field, message, "write the id that the value stands for");
+                        return None;
+                    }
+                    Some(Arc::from(means))
+                });
+                IdSource::Column { index, map }
+            }
+        }
+    }
+
+    fn status(&mut self, config: Field) -> StatusSource {
+        match config {
+            Field::Value(value) => StatusSource::Constant(
+                self.status_id(&value, || format!("the constant is \"{value}\"")).unwrap_or_default(),
+            ),
+            Field::Column { column, map } => {
+                let index = self.column(STATUS_ID, column);
+                let map = self.map(STATUS_ID, map, |build, value, means| {
+                    build.status_id(means, || format!("the map turns \"{value}\" into \"{means}\""))
+                });
+                StatusSource::Column { index, map }
+            }
+        }
+    }
+
+    fn status_id(&mut self, text: &str, what: impl FnOnce() -> String) -> Option<u8> {
+        let id = text.trim_ascii().parse().ok().filter(|id| is_status(*id));
+        if id.is_none() {
+            let message = format!("{}, expected a status id from 1 to 21", what());
+            self.complain(STATUS_ID, message, "take the id from the dashboard's catalogue of 21 statuses");
+        }
+        id
+    }
+
+    fn time(&mut self, field: &'static str, config: TimeField) -> TimeSource {
+        match config {
+            TimeField::CommitTime => TimeSource::CommitTime,
+            TimeField::Value(text) => TimeSource::Constant(self.constant_time(field, &text)),
+            TimeField::Column { column, time_zone } => {
+                let index = self.column(field, column);
+                TimeSource::Column { index, zone: time_zone.map(|tz| self.shared_zone(tz)) }
+            }
+        }
+    }
+
+    fn constant_time(&mut self, field: &'static str, text: &str) -> i64 {
+        let at = match time::parse(text) {
+            Some(Written::Instant(at)) => Some(at),
+            Some(Written::Local(local)) => self.zone.instant(local),
+            None => None,
+        };
+        at.and_then(|at| time::writable(at).ok()).unwrap_or_else(|| {
+            let message = format!("the constant is \"{text}\", expected a time");
+            self.complain(field, message, "write it like 2025-06-13T08:00:00Z or 2025-06-13");
+            0
+        })
+    }
+
+    fn shared_zone(&mut self, tz: Tz) -> Arc<Zone> {
+        if let Some((_, zone)) = self.zones.iter().find(|(known, _)| *known == tz) {
+            return Arc::clone(zone);
+        }
+        let zone = Arc::new(Zone::new(tz));
+        self.zones.push((tz, Arc::clone(&zone)));
+        zone
+    }
+
+    fn floor(&self, day: NaiveDate) -> i64 {
+        // Every day that a NaiveDate can hold fits into 64 bits of microseconds with room for an offset.
+        self.zone.instant(time::midnight(day)).unwrap_or(i64::MAX)
+    }
+
+    fn check_opening(&mut self, opening: &TimeSource, floor_at: i64, floor: NaiveDate) {
+        let broken = self.errors.iter().any(|error| error.field == OPENING_DATE);
+        if !broken && matches!(opening, TimeSource::Constant(at) if *at < floor_at) {
+            let message = format!("the constant lies before {floor}, so nothing would ever be sent");
+            self.complain(OPENING_DATE, message, "write a later day, or name a column");
+        }
+    }
+
+    fn check_on_delete(&mut self, on_delete: OnDelete) {
+        if let OnDelete::Report(id) = on_delete
+            && !is_status(id)
+        {
+            let message = format!("the status id is {id}, expected 1 to 21");
+            self.complain(ON_DELETE, message, "write \"ignore\", or the id of the status to report");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, config};
+
+    fn column(name: &str) -> Field {
+        Field::Column { column: name.into(), map: None }
+    }
+
+    fn mapped(name: &str, entries: &[(&str, &str)]) -> Field {
+        let map = entries.iter().map(|(value, means)| ((*value).into(), (*means).into())).collect();
+        Field::Column { column: name.into(), map: Some(map) }
+    }
+
+    /// The fields that are complained about, in order.
+    fn complaints(config: MappingConfig) -> Vec<(&'static str, String)> {
+        let errors = Mapping::new(config).err().unwrap_or_default();
+        errors.into_iter().map(|error| (error.field, error.message)).collect()
+    }
+
+    #[test]
+    fn each_needed_column_is_listed_once() {
+        assert_eq!(
+            sample::mapping().columns(),
+            ["servicio", "numero", "apertura", "estado", "modificada"].map(str::to_owned)
+        );
+        let shared = MappingConfig {
+            service_id: Field::Value("101".into()),
+            opening_date: TimeField::Column { column: "fecha".into(), time_zone: None },
+            last_modified_date: TimeField::Column { column: "fecha".into(), time_zone: None },
+            status_id: column("estado"),
+            ..config()
+        };
+        let shared = Mapping::new(shared).unwrap();
+        assert_eq!(shared.columns(), ["numero", "fecha", "estado"].map(str::to_owned));
+        assert_eq!(shared.opening_column(), Some("fecha"));
+    }
+
+    #[test]
+    fn a_constant_opening_has_no_column() {
+        let opening_date = TimeField::Value("2024-01-01".into());
+        let mapping = Mapping::new(MappingConfig { opening_date, ..config() }).unwrap();
+        assert_eq!(mapping.opening_column(), None);
+        assert!(matches!(mapping.opening, TimeSource::Constant(1_704_081_600_000_000)), "midnight at -04:00");
+    }
+
+    #[test]
+    fn all_errors_are_found_at_once() {
+        let broken = MappingConfig {
+            service_id: Field::Value(" ".into()),
+            request_id: Field::Value("1".into()),
+            opening_date: TimeField::CommitTime,
+            status_id: mapped("", &[("A", "0"), ("B", "22"), ("C", "tres"), ("D", "3")]),
+            last_modified_date: TimeField::Value("ayer".into()),
+            on_delete: OnDelete::Report(99),
+            ..config()
+        };
+        let fields: Vec<&str> = complaints(broken).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(
+            fields,
+            [
+                "service_id",
+                "request_id",
+                "opening_date",
+                "status_id",
+                "status_id",
+                "status_id",
+                "status_id",
+                "last_modified_date",
+                "on_delete"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_error_names_what_was_found_and_what_was_expected() {
+        let found = |config| complaints(config).pop().unwrap().1;
+        #[rustfmt::skip] // A table reads better with one case a line.
+        let cases = [
+            (MappingConfig { status_id: mapped("estado", &[("A", "22")]), ..config() }, "the map turns \"A\" into \"22\", expected a status id from 1 to 21"),
+            (MappingConfig { status_id: Field::Value("Recibido".into()), ..config() }, "the constant is \"Recibido\", expected a status id from 1 to 21"),
+            (MappingConfig { status_id: mapped("estado", &[]), ..config() }, "the map is empty, so no row could be sent"),
+            (MappingConfig { service_id: mapped("servicio", &[("A", "")]), ..config() }, "the map turns \"A\" into an empty id"),
+            (MappingConfig { service_id: column(""), ..config() }, "the column's name is empty"),
+            (MappingConfig { opening_date: TimeField::Value("13/06/2025".into()), ..config() }, "the constant is \"13/06/2025\", expected a time"),
+            (MappingConfig { opening_date: TimeField::Value("2019-12-31".into()), ..config() }, "the constant lies before 2020-01-01, so nothing would ever be sent"),
+            (MappingConfig { on_delete: OnDelete::Report(0), ..config() }, "the status id is 0, expected 1 to 21"),
+        ];
+        for (config, message) in cases {
+            assert_eq!(found(config), message);
+        }
+    }
+
+    #[test]
+    fn an_error_reads_with_its_field() {
+        let errors = Mapping::new(MappingConfig { on_delete: OnDelete::Report(0), ..config() }).unwrap_err();
+        assert_eq!(errors[0].to_string(), "on_delete: the status id is 0, expected 1 to 21");
+        assert!(!errors[0].hint.is_empty());
+    }
+}

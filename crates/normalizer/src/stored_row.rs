@@ -1,0 +1,263 @@
+//! Rows as quarantine stores them: by column name, so that a mended mapping can read them again.
+
+use change::{Change, Operation, Row, Value};
+use serde_json::{Map, Value as Json, json};
+
+use crate::mapping::{Mapping, OnDelete};
+use crate::normalize::{NormalizedRow, delete_row, normalize_row, whole_row};
+use crate::rejection::{Complaint, Rejection};
+
+/// Under this name a stored row says that it was deleted, and as which status that is reported. No engine
+/// lets a column have an empty name.
+const DELETED_AS: &str = "";
+
+/// Writes the mapped columns of a row as a JSON object from column to value.
+///
+/// NULL, truth values, integers and texts are JSON's own; the others are objects that name their kind and
+/// unit, such as `{"local_micros": 1749816000000000}`.
+#[must_use]
+pub fn store_row(mapping: &Mapping, row: &Row) -> String {
+    Json::Object(cells(mapping, row)).to_string()
+}
+
+/// Writes what `change` tells of its row, with what [`normalize_stored`] needs to know of a delete.
+#[must_use]
+pub fn store_change(mapping: &Mapping, change: &Change) -> String {
+    let mut stored = whole_row(change).map(|row| cells(mapping, &row)).unwrap_or_default();
+    if let (Operation::Delete, OnDelete::Report(status_id)) = (change.operation, mapping.on_delete) {
+        stored.insert(DELETED_AS.into(), status_id.into());
+    }
+    Json::Object(stored).to_string()
+}
+
+/// Reads a stored row in the order of `mapping`'s columns, which may have been mended since.
+///
+/// # Errors
+/// When the text is not a stored row, or lacks a column that is mapped now.
+pub fn restore_row(mapping: &Mapping, stored: &str) -> Result<Row, Rejection> {
+    row_of(mapping, &object(stored)?)
+}
+
+/// What a stored row means under `mapping`, which may have been mended since; a row that was deleted means
+/// the status that its delete was to report.
+///
+/// `moment`, in microseconds since the epoch, UTC, is the commit time of the change that was stored.
+#[must_use]
+pub fn normalize_stored(mapping: &Mapping, stored: &str, moment: i64) -> NormalizedRow {
+    let read = || {
+        let stored = object(stored)?;
+        Ok((deleted_as(&stored)?, row_of(mapping, &stored)?))
+    };
+    match read() {
+        Ok((None, row)) => normalize_row(mapping, &row, moment),
+        Ok((Some(status_id), row)) => delete_row(mapping, &row, status_id, moment),
+        Err(rejection) => NormalizedRow::Rejected(rejection),
+    }
+}
+
+fn cells(mapping: &Mapping, row: &Row) -> Map<String, Json> {
+    mapping.columns().iter().zip(row.cells()).map(|(column, cell)| (column.clone(), to_json(cell))).collect()
+}
+
+fn to_json(cell: &Value) -> Json {
+    match cell {
+        Value::Null => Json::Null,
+        Value::Unchanged => json!({"unchanged": true}),
+        Value::Bool(value) => json!(value),
+        Value::Int(value) => json!(value),
+        Value::Text(text) => json!(text),
+        Value::Local(micros) => json!({"local_micros": micros}),
+        Value::Instant(micros) => json!({"instant_micros": micros}),
+        Value::Date(days) => json!({"date_days": days}),
+        Value::Unusable(words) => json!({"unusable": words}),
+    }
+}
+
+fn from_json(json: &Json) -> Option<Value> {
+    Some(match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => Value::Int(number.as_i64()?),
+        Json::String(text) => Value::text(text.as_str()),
+        Json::Array(_) => return None,
+        Json::Object(object) => {
+            let (kind, value) = object.iter().next().filter(|_| object.len() == 1)?;
+            match kind.as_str() {
+                "unchanged" => Value::Unchanged,
+                "local_micros" => Value::Local(value.as_i64()?),
+                "instant_micros" => Value::Instant(value.as_i64()?),
+                "date_days" => Value::Date(value.as_i64()?.try_into().ok()?),
+                "unusable" => Value::Unusable(value.as_str()?.into()),
+                _ => return None,
+            }
+        }
+    })
+}
+
+fn object(stored: &str) -> Result<Map<String, Json>, Rejection> {
+    serde_json::from_str(stored).map_err(|error| Complaint::damaged_row(error).reject(None))
+}
+
+fn deleted_as(stored: &Map<String, Json>) -> Result<Option<u8>, Rejection> {
+    let Some(status_id) = stored.get(DELETED_AS) else {
+        return Ok(None);
+    };
+    let id =
+        status_id.as_u64().and_then(|id| u8::try_from(id).ok()).filter(|id| crate::status(*id).is_some());
+    match id {
+        Some(id) => Ok(Some(id)),
+        None => Err(Complaint::damaged_row("its status is not one of the catalogue").reject(None)),
+    }
+}
+
+fn row_of(mapping: &Mapping, stored: &Map<String, Json>) -> Result<Row, Rejection> {
+    let cell = |(index, column): (usize, &String)| match stored.get(column).map(from_json) {
+        Some(Some(cell)) => Ok(cell),
+        Some(None) => {
+            let why = format_args!("column \"{column}\" holds no known kind of value");
+            Err(Complaint::damaged_row(why).reject(None))
+        }
+        None => {
+            let complaint = Complaint::missing_column().about(mapping.field_of(index));
+            Err(complaint.in_column(column).reject(None))
+        }
+    };
+    mapping.columns().iter().enumerate().map(cell).collect::<Result<Vec<_>, _>>().map(Row::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sample::{self, COMMITTED_AT, change_to, config, row};
+    use crate::{Field, MappingConfig};
+
+    /// The sample's mapping, with the status taken from another column.
+    fn mended() -> Mapping {
+        let status_id = Field::Column { column: "situacion".into(), map: None };
+        Mapping::new(MappingConfig { status_id, ..config() }).unwrap()
+    }
+
+    #[test]
+    fn a_stored_row_is_readable_json() {
+        let cells = vec![
+            Value::text("LIC"),
+            Value::Int(7),
+            Value::Local(1),
+            Value::Unusable("infinity".into()),
+            Value::Null,
+        ];
+        assert_eq!(
+            store_row(&sample::mapping(), &Row::new(cells)),
+            r#"{"apertura":{"local_micros":1},"estado":{"unusable":"infinity"},"modificada":null,"numero":7,"servicio":"LIC"}"#
+        );
+    }
+
+    #[test]
+    fn a_row_rejected_by_one_mapping_is_a_record_under_the_mended_one() {
+        let odd = row("1", "ARCHIVADA");
+        let stored = store_row(&sample::mapping(), &odd);
+        let NormalizedRow::Rejected(rejection) = normalize_stored(&sample::mapping(), &stored, COMMITTED_AT)
+        else {
+            panic!("the map does not list the status");
+        };
+        assert_eq!(rejection.code, "not_in_map");
+        let mended = sample::mapping_of(&[("ARCHIVADA", "7")]);
+        let NormalizedRow::Record(record) = normalize_stored(&mended, &stored, COMMITTED_AT) else {
+            panic!("the map lists the status now");
+        };
+        assert_eq!(record.status_id, 7);
+    }
+
+    #[test]
+    fn a_column_that_was_not_stored_is_named() {
+        let stored = store_row(&sample::mapping(), &row("1", "RECIBIDA"));
+        let rejection = restore_row(&mended(), &stored).unwrap_err();
+        assert_eq!((rejection.code, rejection.field), ("missing_column", "status_id"));
+        assert_eq!(
+            rejection.reason,
+            "column \"situacion\" of status_id is mapped, and the row does not carry it"
+        );
+    }
+
+    #[test]
+    fn a_mapping_in_another_order_finds_its_columns_by_name() {
+        let config = config();
+        let swapped = MappingConfig {
+            service_id: config.request_id.clone(),
+            request_id: config.service_id.clone(),
+            ..config
+        };
+        let swapped = Mapping::new(swapped).unwrap();
+        let original = row("1", "RECIBIDA");
+        let restored = restore_row(&swapped, &store_row(&sample::mapping(), &original)).unwrap();
+        assert_eq!(restored.get(0), original.get(1));
+        assert_eq!(restored.get(1), original.get(0));
+    }
+
+    #[test]
+    fn a_stored_delete_still_means_the_status_that_it_was_to_report() {
+        let reporting = MappingConfig { on_delete: OnDelete::Report(10), ..config() };
+        let reporting = Mapping::new(reporting).unwrap();
+        let change = Change {
+            operation: Operation::Delete,
+            after: None,
+            ..change_to(Some(row("1", "RECIBIDA")), Row::default())
+        };
+        let stored = store_change(&reporting, &change);
+        let NormalizedRow::Record(record) = normalize_stored(&sample::mapping(), &stored, COMMITTED_AT)
+        else {
+            panic!("the row is complete");
+        };
+        assert_eq!((record.status_id, record.modified_at), (10, COMMITTED_AT));
+    }
+
+    #[test]
+    fn a_stored_change_carries_what_the_former_row_tells() {
+        let mut cells = row("1", "APROBADA").cells().to_vec();
+        cells[2] = Value::Unchanged;
+        let change = change_to(Some(row("1", "RECIBIDA")), Row::new(cells));
+        let stored = store_change(&sample::mapping(), &change);
+        assert_eq!(restore_row(&sample::mapping(), &stored), Ok(row("1", "APROBADA")));
+        let nothing = Change { operation: Operation::Delete, before: None, after: None, ..change };
+        assert_eq!(store_change(&sample::mapping(), &nothing), "{}");
+    }
+
+    #[test]
+    fn damaged_rows_are_rejected() {
+        for stored in [
+            "",
+            "[]",
+            "null",
+            "{",
+            r#"{"servicio":[]}"#,
+            r#"{"servicio":{}}"#,
+            r#"{"servicio":{"date_days":2147483648}}"#,
+            r#"{"servicio":{"unusable":1}}"#,
+            r#"{"servicio":{"instant_micros":1,"local_micros":1}}"#,
+            r#"{"servicio":1.5}"#,
+            r#"{"":22}"#,
+            r#"{"":"x"}"#,
+        ] {
+            let NormalizedRow::Rejected(rejection) = normalize_stored(&sample::mapping(), stored, 0) else {
+                panic!("{stored} is no stored row");
+            };
+            assert_eq!(rejection.code, "damaged_row", "{stored}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_restored_as_it_was(row in sample::any_row()) {
+            prop_assume!(row.cells().len() == sample::mapping().columns().len());
+            let stored = store_row(&sample::mapping(), &row);
+            prop_assert_eq!(restore_row(&sample::mapping(), &stored), Ok(row));
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_restored(stored in "\\PC{0,60}|\\{\"servicio\":[\\[\\]{}:,\"a-z0-9]{0,40}\\}") {
+            let _rejected_or_not = restore_row(&sample::mapping(), &stored);
+        }
+    }
+}
