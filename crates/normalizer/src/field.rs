@@ -26,6 +26,10 @@ pub enum Field {
 }
 
 /// Where a time is taken from, as configured.
+///
+/// # When clocks change
+/// A local time that occurs twice, in autumn, means the earlier instant. One that never occurs, in spring,
+/// is shifted forward by the gap: 02:30 in a gap of one hour means the instant that the clocks call 03:30.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimeField {
     /// The same for every row, as ISO 8601.
