@@ -42,36 +42,37 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Every day at these times, by the clocks of `zone`.
+    /// At these times, by the clocks of `zone`.
     ///
     /// # Errors
-    /// When there are none.
-    pub fn at(mut times: Vec<NaiveTime>, zone: Tz) -> Result<Self, ScheduleError> {
-        if times.is_empty() {
-            return Err(ScheduleError::NoTimes);
+    /// When they never come, or an interval is too short or too long to be counted in microseconds.
+    pub fn new(mut times: Times, zone: Tz) -> Result<Self, ScheduleError> {
+        match &mut times {
+            Times::At(times) if times.is_empty() => return Err(ScheduleError::NoTimes),
+            Times::At(times) => {
+                times.sort_unstable();
+                times.dedup();
+            }
+            Times::Every(interval) => {
+                if !matches!(i64::try_from(interval.as_micros()), Ok(1..)) {
+                    return Err(ScheduleError::Interval { interval: *interval });
+                }
+            }
+            Times::Cron(cron) => {
+                if cron.find_next_occurrence(&DateTime::UNIX_EPOCH.naive_utc(), true).is_err() {
+                    return Err(ScheduleError::Never { expression: cron.to_string() });
+                }
+            }
         }
-        times.sort_unstable();
-        times.dedup();
-        Ok(Self { times: Times::At(times), zone })
+        Ok(Self { times, zone })
     }
 
-    /// The same from texts such as `02:00`.
+    /// Every day at times written like `02:00`.
     ///
     /// # Errors
     /// When there are none, or one is not a time of day.
     pub fn parse_at<'a>(texts: impl IntoIterator<Item = &'a str>, zone: Tz) -> Result<Self, ScheduleError> {
-        Self::at(texts.into_iter().map(parse_time_of_day).collect::<Result<_, _>>()?, zone)
-    }
-
-    /// Again and again after `interval`, whose microseconds count; `zone` is only kept.
-    ///
-    /// # Errors
-    /// When the interval is shorter than a microsecond or longer than a counter of them holds.
-    pub fn every(interval: Duration, zone: Tz) -> Result<Self, ScheduleError> {
-        match i64::try_from(interval.as_micros()) {
-            Ok(1..) => Ok(Self { times: Times::Every(interval), zone }),
-            _ => Err(ScheduleError::Interval { interval }),
-        }
+        Self::new(Times::At(texts.into_iter().map(parse_time_of_day).collect::<Result<_, _>>()?), zone)
     }
 
     /// By a cron expression of five fields, or six with seconds first, and the clocks of `zone`.
@@ -83,10 +84,7 @@ impl Schedule {
             let reason = error.to_string().trim_end_matches('.').to_owned();
             ScheduleError::Cron { expression: expression.to_owned(), reason }
         })?;
-        if cron.find_next_occurrence(&DateTime::UNIX_EPOCH.naive_utc(), true).is_err() {
-            return Err(ScheduleError::Never { expression: expression.to_owned() });
-        }
-        Ok(Self { times: Times::Cron(Box::new(cron)), zone })
+        Self::new(Times::Cron(Box::new(cron)), zone)
     }
 
     /// When, apart from the zone.
@@ -269,6 +267,10 @@ mod tests {
         DateTime::parse_from_rfc3339(text).unwrap().to_utc()
     }
 
+    fn every(interval: Duration, zone: Tz) -> Result<Schedule, ScheduleError> {
+        Schedule::new(Times::Every(interval), zone)
+    }
+
     /// The moments after `from` until `to`.
     fn moments(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
         let end = utc(to);
@@ -340,7 +342,7 @@ mod tests {
             (1, "1969-12-31T23:59:58.5Z", "1969-12-31T23:59:59Z"),
         ];
         for (seconds, after, expected) in cases {
-            let schedule = Schedule::every(Duration::from_secs(seconds), Tz::America__New_York).unwrap();
+            let schedule = every(Duration::from_secs(seconds), Tz::America__New_York).unwrap();
             assert_eq!(schedule.next_after(utc(after)), Some(utc(expected)), "{seconds} s after {after}");
         }
     }
@@ -350,11 +352,11 @@ mod tests {
         let zone = Tz::America__Santo_Domingo;
         #[rustfmt::skip] // A table reads better with one case a line.
         let cases = [
-            (Schedule::at(Vec::new(), zone), "there is no time of day, so nothing would ever be sent"),
+            (Schedule::new(Times::At(Vec::new()), zone), "there is no time of day, so nothing would ever be sent"),
             (Schedule::parse_at(["02:00", "24:00"], zone), "\"24:00\" is not a time of day"),
             (Schedule::parse_at(["2:00"], zone), "\"2:00\" is not a time of day"),
             (Schedule::parse_at(["+2:00"], zone), "\"+2:00\" is not a time of day"),
-            (Schedule::every(Duration::ZERO, zone), "0ns is not an interval that can be counted"),
+            (every(Duration::ZERO, zone), "0ns is not an interval that can be counted"),
             (Schedule::parse_cron("0 0 30 2 *", zone), "\"0 0 30 2 *\" names no time that ever comes"),
         ];
         for (schedule, message) in cases {
@@ -367,7 +369,7 @@ mod tests {
             assert!(matches!(error, ScheduleError::Cron { .. }), "{expression}: {error}");
             assert!(!error.to_string().ends_with('.'), "{error}");
         }
-        assert!(Schedule::every(Duration::MAX, zone).is_err());
+        assert!(every(Duration::MAX, zone).is_err());
     }
 
     #[test]
@@ -375,7 +377,7 @@ mod tests {
         let zone = Tz::Asia__Kolkata;
         for schedule in [
             Schedule::parse_at(["02:00"], zone).unwrap(),
-            Schedule::every(Duration::from_secs(3600), zone).unwrap(),
+            every(Duration::from_secs(3600), zone).unwrap(),
             Schedule::parse_cron("0 2 * * *", zone).unwrap(),
             Schedule::parse_cron("0 * * * *", zone).unwrap(),
         ] {
@@ -452,7 +454,7 @@ mod tests {
                         .unwrap()
                 })
                 .collect();
-            let at = Schedule::at(times.clone(), zone).unwrap();
+            let at = Schedule::new(Times::At(times.clone()), zone).unwrap();
             let expected = by_brute_force(zone, from, MINUTES, |local| times.contains(&local.time()));
             assert_eq!(enumerated(&at, from, MINUTES), expected, "{times:?} in {zone} from {from}");
 
