@@ -1,0 +1,249 @@
+//! Messages of the log, put together into batches that end between transactions wherever possible.
+
+use std::sync::Arc;
+
+use change::{Batch, Change, Incident, Operation, RowKey, SourceError, Transaction};
+
+use crate::decode::{self, DecodeError, Message, Old, Relation, RelationIds, Tuple};
+use crate::position::Lsn;
+use crate::relation::{Layout, Relations, Target};
+
+/// A batch ends when it has this many changes.
+const CHANGES_MAX: usize = 4096;
+/// A batch ends when its changes take about this many bytes.
+const BYTES_MAX: usize = 1 << 20;
+
+/// A transaction whose commit is still to come.
+#[derive(Debug)]
+struct Open {
+    commit_lsn: Lsn,
+    committed_at: i64,
+    /// Made when the first change of ours needs it.
+    shared: Option<Arc<Transaction>>,
+}
+
+impl Open {
+    fn transaction(&mut self) -> Arc<Transaction> {
+        let made = self.shared.get_or_insert_with(|| {
+            Arc::new(Transaction { position: self.commit_lsn.to_position(), committed_at: self.committed_at })
+        });
+        Arc::clone(made)
+    }
+}
+
+/// How much of what is gathered lies before the last commit.
+#[derive(Debug, Default, Clone, Copy)]
+struct Complete {
+    changes: usize,
+    incidents: usize,
+    bytes: usize,
+}
+
+/// Says whether a relation that does not bear the table's name is a partition of it.
+pub(crate) type IsPartition = Box<dyn FnMut(u32) -> Result<bool, SourceError> + Send>;
+
+/// Gathers changes until they are taken as a batch.
+pub(crate) struct Assembly {
+    target: Target,
+    relations: Relations,
+    is_partition: Option<IsPartition>,
+    open: Option<Open>,
+    changes: Vec<Change>,
+    incidents: Vec<Incident>,
+    bytes: usize,
+    complete: Complete,
+    /// The position up to which everything was handed out.
+    taken: Lsn,
+    /// The position up to which everything has been read.
+    reached: Lsn,
+}
+
+impl Assembly {
+    /// Starts with nothing gathered, at a position that is durable already. `is_partition` is asked once per
+    /// unknown relation, where partitions appear in the log under their own names.
+    pub(crate) fn new(target: Target, start: Lsn, is_partition: Option<IsPartition>) -> Self {
+        Self {
+            target,
+            relations: Relations::default(),
+            is_partition,
+            open: None,
+            changes: Vec::new(),
+            incidents: Vec::new(),
+            bytes: 0,
+            complete: Complete::default(),
+            taken: start,
+            reached: start,
+        }
+    }
+
+    /// Takes in one message of the log.
+    ///
+    /// # Errors
+    /// A protocol error for bytes that are no such message, a schema error for a table that lacks a mapped
+    /// column.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        match decode::message(bytes)? {
+            Message::Relation(relation) => self.relation(&relation),
+            message => Ok(self.apply(message)?),
+        }
+    }
+
+    /// Takes in how far the server has read its log. Outside a transaction everything up to there has been
+    /// received, so an idle database moves the position as well.
+    pub(crate) fn keepalive(&mut self, wal_end: Lsn) {
+        if self.open.is_none() {
+            self.reached = self.reached.max(wal_end);
+        }
+    }
+
+    /// Whether the next message may have to wait until a batch is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.changes.len() >= CHANGES_MAX || self.bytes >= BYTES_MAX
+    }
+
+    /// The position up to which everything has been read.
+    pub(crate) fn reached(&self) -> Lsn {
+        self.reached
+    }
+
+    /// Whether committed changes wait to be taken.
+    pub(crate) fn has_committed(&self) -> bool {
+        self.complete.changes > 0 || self.complete.incidents > 0
+    }
+
+    /// Whether the position has moved since a batch was taken.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.reached > self.taken
+    }
+
+    /// Everything up to the last commit; `None` when there is nothing to tell.
+    pub(crate) fn take_committed(&mut self, caught_up: bool) -> Option<Batch> {
+        if !self.has_committed() && !self.has_moved() {
+            return None;
+        }
+        let open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
+        let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
+        self.bytes -= self.complete.bytes;
+        self.complete = Complete::default();
+        self.taken = self.reached;
+        Some(Batch {
+            changes: std::mem::replace(&mut self.changes, open_changes),
+            incidents: std::mem::replace(&mut self.incidents, open_incidents),
+            position: Some(self.reached.to_position()),
+            caught_up,
+        })
+    }
+
+    /// What a full assembly gives up: everything up to the last commit, or, in the middle of a large transaction, a
+    /// piece of it without a position.
+    pub(crate) fn take_full(&mut self) -> Option<Batch> {
+        if self.has_committed() {
+            return self.take_committed(false);
+        }
+        self.bytes = 0;
+        Some(Batch {
+            changes: std::mem::take(&mut self.changes),
+            incidents: std::mem::take(&mut self.incidents),
+            position: None,
+            caught_up: false,
+        })
+    }
+
+    fn relation(&mut self, relation: &Relation<'_>) -> Result<(), SourceError> {
+        let ours = match &mut self.is_partition {
+            _ if self.target.is_named_by(relation) => true,
+            Some(is_partition) => is_partition(relation.oid)?,
+            None => false,
+        };
+        let layout = if ours { Some(self.target.layout(relation)?) } else { None };
+        self.relations.remember(relation.oid, layout);
+        Ok(())
+    }
+
+    fn apply(&mut self, message: Message<'_>) -> Result<(), DecodeError> {
+        match message {
+            Message::Begin { commit_lsn, committed_at } => {
+                if self.open.is_some() {
+                    return Err(DecodeError::OutOfOrder("begin within a transaction"));
+                }
+                self.open = Some(Open { commit_lsn, committed_at, shared: None });
+            }
+            Message::Commit { end_lsn } => {
+                if self.open.take().is_none() {
+                    return Err(DecodeError::OutOfOrder("commit outside a transaction"));
+                }
+                self.reached = self.reached.max(end_lsn);
+                self.complete = Complete {
+                    changes: self.changes.len(),
+                    incidents: self.incidents.len(),
+                    bytes: self.bytes,
+                };
+            }
+            Message::Insert { relation, new } => self.row_change(Operation::Insert, relation, None, Some(&new))?,
+            Message::Update { relation, old, new } => {
+                self.row_change(Operation::Update, relation, old.as_ref(), Some(&new))?;
+            }
+            Message::Delete { relation, old } => {
+                self.row_change(Operation::Delete, relation, Some(&old), None)?;
+            }
+            Message::Truncate(relations) => self.truncate(relations)?,
+            Message::Relation(_) | Message::Aside => {}
+        }
+        Ok(())
+    }
+
+    fn row_change(
+        &mut self,
+        operation: Operation,
+        relation: u32,
+        old: Option<&Old<'_>>,
+        new: Option<&Tuple<'_>>,
+    ) -> Result<(), DecodeError> {
+        let Some(layout) = self.relations.layout(relation)? else { return Ok(()) };
+        let Some(open) = &mut self.open else {
+            return Err(DecodeError::OutOfOrder("row change outside a transaction"));
+        };
+        let before = match old {
+            Some(Old::Row(tuple)) => Some(layout.row(tuple)?),
+            Some(Old::Key(_)) | None => None,
+        };
+        let after = new.map(|tuple| layout.row(tuple)).transpose()?;
+        self.bytes += size_of::<Change>();
+        self.bytes += before.as_ref().map_or(0, |(_, bytes)| *bytes);
+        self.bytes += after.as_ref().map_or(0, |(_, bytes)| *bytes);
+        let keys = keys(layout, old, new)?;
+        self.changes.push(Change {
+            operation,
+            before: before.map(|(row, _)| row),
+            after: after.map(|(row, _)| row),
+            key: keys.current,
+            old_key: keys.old,
+            transaction: open.transaction(),
+        });
+        Ok(())
+    }
+
+    fn truncate(&mut self, relations: RelationIds<'_>) -> Result<(), DecodeError> {
+        let Some(open) = &self.open else {
+            return Err(DecodeError::OutOfOrder("truncation outside a transaction"));
+        };
+        if relations.iter().any(|oid| self.relations.is_ours(oid)) {
+            self.incidents.push(Incident::Truncated { position: open.commit_lsn.to_position() });
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a changed row.
+struct Keys {
+    current: Option<RowKey>,
+    old: Option<RowKey>,
+}
+
+fn keys(layout: &Layout, old: Option<&Old<'_>>, new: Option<&Tuple<'_>>) -> Result<Keys, DecodeError> {
+    let old = old.map(|(Old::Key(tuple) | Old::Row(tuple))| tuple);
+    let was = old.map_or(Ok(None), |tuple| layout.key(tuple, None))?;
+    let Some(new) = new else { return Ok(Keys { current: was, old: None }) };
+    let current = layout.key(new, old)?;
+    Ok(Keys { old: was.filter(|was| current.as_ref().is_some_and(|now| now != was)), current })
+}

@@ -1,0 +1,374 @@
+//! The thread that reads the log, answers the server and hands batches over.
+//!
+//! It must never wait for the product without telling the server that it lives: the server gives up on a
+//! reader that is silent for `wal_sender_timeout`
+//! (<https://www.postgresql.org/docs/current/runtime-config-replication.html#GUC-WAL-SENDER-TIMEOUT>).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use change::{Batch, SourceError, SourceErrorKind};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::assembly::Assembly;
+use crate::decode::{DecodeError, Fields};
+use crate::position::Lsn;
+use crate::wire::{Connection, Filled, Raw, refused, status_update};
+
+/// A read of this many bytes means that more is on its way.
+const FLOOD_BYTES: usize = 16 * 1024;
+/// While the log floods in, data gathers this long between reads: the server is then woken once for many rows
+/// and not for each.
+const GATHER: Duration = Duration::from_micros(1_500);
+/// How long a read waits during a flood until the flood is over.
+const FLOOD_READ: Duration = Duration::from_millis(1);
+/// Committed changes wait no longer than this for company.
+const COMPANY: Duration = Duration::from_millis(20);
+/// How often the server hears from us, whatever happens.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How soon an acknowledgement is passed on while the log is idle.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(100);
+/// How often a position without changes is handed over at most: on a busy server that changes other tables only, each
+/// would cost the ledger a commit.
+const POSITION_EVERY: Duration = Duration::from_millis(200);
+/// The server counts microseconds from 2000-01-01.
+const SERVER_EPOCH: Duration = Duration::from_secs(946_684_800);
+
+/// What the thread and the stream's owner tell each other, beside the batches.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The position up to which the product holds everything.
+    pub(crate) acknowledged: AtomicU64,
+    /// Whether the stream is not wanted any more.
+    pub(crate) stopped: AtomicBool,
+}
+
+/// Why the thread ends.
+enum End {
+    /// The stream is not wanted any more.
+    Stopped,
+    /// It cannot go on.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for End {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<DecodeError> for End {
+    fn from(error: DecodeError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What is fixed when the stream begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The publication, for messages.
+    pub(crate) publication: String,
+    /// Where the server's log ended when the stream began: before that it has not caught up.
+    pub(crate) log_end: Lsn,
+    /// How long the server bears our silence; zero for ever.
+    pub(crate) server_patience: Duration,
+}
+
+/// A stream that has been started.
+pub(crate) struct Pump {
+    connection: Connection,
+    assembly: Assembly,
+    outlet: mpsc::Sender<Result<Batch, SourceError>>,
+    shared: Arc<Shared>,
+    terms: Terms,
+    heard_at: Instant,
+    status_at: Instant,
+    status_sent: u64,
+    batch_at: Option<Instant>,
+    waiting_since: Option<Instant>,
+    flooding: bool,
+    read_timeout: Option<Duration>,
+}
+
+impl Pump {
+    /// Takes over a connection on which replication has been started.
+    pub(crate) fn new(
+        connection: Connection,
+        assembly: Assembly,
+        outlet: mpsc::Sender<Result<Batch, SourceError>>,
+        shared: Arc<Shared>,
+        terms: Terms,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            connection,
+            assembly,
+            outlet,
+            shared,
+            terms,
+            heard_at: now,
+            // Long ago: the first report is due at once.
+            status_at: now.checked_sub(STATUS_EVERY).unwrap_or(now),
+            status_sent: 0,
+            batch_at: None,
+            waiting_since: None,
+            flooding: false,
+            read_timeout: None,
+        }
+    }
+
+    /// Reads until the stream is not wanted any more or cannot go on; the reason goes the way of the batches.
+    pub(crate) fn run(mut self) {
+        let mut failed = match self.pump() {
+            End::Stopped => None,
+            End::Failed(error) => Some(Err(error)),
+        };
+        while let Some(last) = failed.take() {
+            match self.outlet.try_send(last) {
+                Err(TrySendError::Full(last)) if !self.is_stopped() => {
+                    failed = Some(last);
+                    thread::park_timeout(STATUS_EVERY);
+                }
+                _ => return,
+            }
+        }
+        // The last word: what was acknowledged need not be sent again.
+        match self.report(false) {
+            Ok(()) => self.connection.terminate(),
+            Err(error) => tracing::debug!(error = %error, "last status could not be sent"),
+        }
+    }
+
+    fn pump(&mut self) -> End {
+        loop {
+            if let Err(end) = self.turn() {
+                return end;
+            }
+        }
+    }
+
+    /// Takes in what has been read, hands over what is due, reports, and reads on.
+    fn turn(&mut self) -> Result<(), End> {
+        self.take_in()?;
+        if self.is_stopped() {
+            return Err(End::Stopped);
+        }
+        if self.flooding {
+            if self.waiting_since.is_some_and(|since| since.elapsed() >= COMPANY) {
+                self.hand_over(false)?;
+            }
+            self.report_if_due(false)?;
+            thread::sleep(GATHER);
+            self.wait_at_most(FLOOD_READ)?;
+        } else {
+            self.hand_over(self.assembly.reached() >= self.terms.log_end)?;
+            self.report_if_due(true)?;
+            self.wait_at_most(self.idle_wait())?;
+        }
+        match self.connection.fill()? {
+            Filled::Bytes(count) => {
+                self.heard_at = Instant::now();
+                self.flooding = count >= FLOOD_BYTES;
+            }
+            Filled::Nothing => {
+                self.flooding = false;
+                self.expect_alive()?;
+            }
+            Filled::Closed if self.is_stopped() => return Err(End::Stopped),
+            Filled::Closed => return Err(ended("the server closed the connection").into()),
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self) -> Result<(), End> {
+        let mut reply_asked = false;
+        while let Some(raw) = self.connection.take()? {
+            reply_asked |= take_in(&mut self.assembly, raw, &self.terms)?;
+            if self.assembly.is_full()
+                && let Some(batch) = self.assembly.take_full()
+            {
+                self.waiting_since = None;
+                self.deliver(batch)?;
+            }
+        }
+        if self.waiting_since.is_none() && self.assembly.has_committed() {
+            self.waiting_since = Some(Instant::now());
+        }
+        if reply_asked {
+            self.report(false)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what is committed; a position alone only now and then.
+    fn hand_over(&mut self, caught_up: bool) -> Result<(), End> {
+        if !self.assembly.has_committed() && !self.position_left().is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
+        self.waiting_since = None;
+        match self.assembly.take_committed(caught_up) {
+            Some(batch) => self.deliver(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// How long a position that has moved must still wait; `None` when it has not moved.
+    fn position_left(&self) -> Option<Duration> {
+        self.assembly.has_moved().then(|| match self.batch_at {
+            Some(at) => POSITION_EVERY.saturating_sub(at.elapsed()),
+            None => Duration::ZERO,
+        })
+    }
+
+    /// Waits until there is room for the batch, and keeps the server content meanwhile.
+    fn deliver(&mut self, batch: Batch) -> Result<(), End> {
+        let mut batch = Ok(batch);
+        loop {
+            match self.outlet.try_send(batch) {
+                Ok(()) => {
+                    self.batch_at = Some(Instant::now());
+                    return Ok(());
+                }
+                Err(TrySendError::Closed(_)) => return Err(End::Stopped),
+                Err(TrySendError::Full(back)) => batch = back,
+            }
+            if self.is_stopped() {
+                return Err(End::Stopped);
+            }
+            self.report_if_due(false)?;
+            // The receiver unparks us when it has taken a batch.
+            thread::park_timeout(self.status_left());
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    /// How long a read may wait when the log is idle: until something else is due.
+    fn idle_wait(&self) -> Duration {
+        let unsent = self.acknowledged() < self.assembly.reached().0;
+        let until_status = self.status_left();
+        let until_status = if unsent { until_status.min(ACKNOWLEDGE_WITHIN) } else { until_status };
+        let wait = self.position_left().map_or(until_status, |left| left.min(until_status));
+        wait.max(FLOOD_READ)
+    }
+
+    fn wait_at_most(&mut self, timeout: Duration) -> Result<(), End> {
+        if self.read_timeout != Some(timeout) {
+            self.connection.set_read_timeout(Some(timeout))?;
+            self.read_timeout = Some(timeout);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// The interval between reports: a third of what the server bears.
+    fn status_every(&self) -> Duration {
+        match self.terms.server_patience {
+            Duration::ZERO => STATUS_EVERY,
+            patience => STATUS_EVERY.min(patience / 3),
+        }
+    }
+
+    fn status_left(&self) -> Duration {
+        self.status_every().saturating_sub(self.status_at.elapsed())
+    }
+
+    /// Reports in time, and sooner when the product has acknowledged more on an idle log. An idle server is
+    /// asked to answer, which tells how far it has read its log and that it lives.
+    fn report_if_due(&mut self, idle: bool) -> Result<(), End> {
+        if self.status_left().is_zero() {
+            self.report(idle)?;
+        } else if idle
+            && self.acknowledged() > self.status_sent
+            && self.status_at.elapsed() >= ACKNOWLEDGE_WITHIN.min(self.status_every())
+        {
+            self.report(false)?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, ask_for_reply: bool) -> Result<(), SourceError> {
+        let acknowledged = self.acknowledged();
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH + SERVER_EPOCH).unwrap_or_default();
+        let clock = i64::try_from(clock.as_micros()).unwrap_or(i64::MAX);
+        self.connection.send_copy_data(&status_update(acknowledged, clock, ask_for_reply))?;
+        self.status_at = Instant::now();
+        self.status_sent = acknowledged;
+        Ok(())
+    }
+
+    /// The server answers every second's question unless it is deep in a transaction of other tables; then it
+    /// still speaks twice within its own patience. A dead host is found by the system's own means.
+    fn expect_alive(&self) -> Result<(), SourceError> {
+        let limit = match self.terms.server_patience {
+            Duration::ZERO => Duration::from_secs(600),
+            patience => patience.max(Duration::from_secs(60)),
+        };
+        if self.heard_at.elapsed() < limit {
+            return Ok(());
+        }
+        Err(ended(&format!("the server has not answered for {} s", limit.as_secs())))
+    }
+}
+
+fn ended(what: &str) -> SourceError {
+    SourceError::new(SourceErrorKind::Unreachable, format!("the stream ended: {what}"))
+}
+
+/// Takes in one message; whether the server asks for a reply.
+fn take_in(assembly: &mut Assembly, raw: Raw<'_>, terms: &Terms) -> Result<bool, SourceError> {
+    match raw.tag {
+        b'd' => copy_data(assembly, raw.body),
+        b'E' => Err(refusal(raw.body, terms)),
+        b'c' | b'C' => Err(ended("the server is shutting down")),
+        b'N' | b'S' => Ok(false),
+        tag => Err(SourceError::new(
+            SourceErrorKind::Protocol,
+            format!("message of type {tag:#04x} has no place in a stream"),
+        )),
+    }
+}
+
+/// Reads what the walsender wraps its messages in
+/// (<https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-XLOGDATA>).
+fn copy_data(assembly: &mut Assembly, body: &[u8]) -> Result<bool, SourceError> {
+    let mut fields = Fields(body);
+    match fields.u8()? {
+        b'w' => {
+            let _start = fields.lsn()?;
+            let _end = fields.lsn()?;
+            let _clock = fields.u64()?;
+            assembly.read(fields.0)?;
+            Ok(false)
+        }
+        b'k' => {
+            assembly.keepalive(fields.lsn()?);
+            let _clock = fields.u64()?;
+            Ok(fields.u8()? == 1)
+        }
+        unknown => Err(DecodeError::UnknownMessage(unknown).into()),
+    }
+}
+
+/// What it means that the server gives up while streaming.
+fn refusal(body: &[u8], terms: &Terms) -> SourceError {
+    let error = refused("stream the log", body);
+    let text = error.to_string();
+    // The stream began with the publication in place, so it was dropped since or made after these changes.
+    if text.contains("publication") && text.contains("does not exist") {
+        return SourceError::new(
+            SourceErrorKind::LostLog,
+            format!("publication \"{}\" did not exist yet at this place in the log", terms.publication),
+        )
+        .caused_by(error);
+    }
+    error
+}

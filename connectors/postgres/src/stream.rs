@@ -1,0 +1,170 @@
+//! The log, opened at a checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use change::{Batch, ChangeStream, Checkpoint, Position, SourceError, SourceErrorKind};
+use tokio::sync::mpsc;
+
+use crate::assembly::{Assembly, IsPartition};
+use crate::catalog::{Kind, Table};
+use crate::config::PostgresConfig;
+use crate::name::{quote_ident, quote_literal};
+use crate::position::Lsn;
+use crate::pump::{Pump, Shared, Terms};
+use crate::relation::Target;
+use crate::identity::Server;
+use crate::slot::{self, Slot};
+use crate::wire::{Closer, Connection, Purpose};
+
+/// Batches that wait for the product. Together with one being read and one being stored they bound memory.
+const BATCHES_WAITING_MAX: usize = 3;
+
+/// A stream of the configured table's changes.
+#[derive(Debug)]
+pub struct PostgresStream {
+    batches: mpsc::Receiver<Result<Batch, SourceError>>,
+    shared: Arc<Shared>,
+    pump: Thread,
+    closer: Closer,
+}
+
+impl ChangeStream for PostgresStream {
+    async fn next(&mut self) -> Result<Batch, SourceError> {
+        let batch = self.batches.recv().await;
+        self.pump.unpark();
+        batch.unwrap_or_else(|| Err(SourceError::new(SourceErrorKind::Unreachable, "the stream has ended")))
+    }
+
+    fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError> {
+        let lsn = Lsn::of(position)?;
+        self.shared.acknowledged.fetch_max(lsn.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for PostgresStream {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.closer.stop_reading();
+        self.pump.unpark();
+    }
+}
+
+/// Opens the log strictly after the checkpoint. Blocks.
+///
+/// # Errors
+/// [`SourceErrorKind::LostLog`] when the log no longer holds what follows.
+pub(crate) fn open(
+    config: &PostgresConfig,
+    table: &Table,
+    keys: bool,
+    checkpoint: &Checkpoint,
+) -> Result<PostgresStream, SourceError> {
+    let at = Lsn::of(&checkpoint.position)?;
+    let mut connection = Connection::open(config, Purpose::Replication)?;
+    let server = Server::identify(&mut connection)?;
+    server.expect_history_of(&mut connection, checkpoint)?;
+    let slot = slot::wait_until_free(&mut connection, &config.slot)?;
+    expect_holds(slot, config, at)?;
+    let publication = Publication::read(&mut connection, &config.publication)?;
+    let server_patience = sender_timeout(&mut connection)?;
+
+    start(&mut connection, config, at)?;
+    // The server starts where the slot stands, whatever was asked for. Had someone moved it since it was looked
+    // at, changes would be missing without a word.
+    let mut onlooker = Connection::open(config, Purpose::Sql)?;
+    let slot = Slot::read(&mut onlooker, &config.slot)?;
+    expect_holds(slot, config, at)?;
+    onlooker.terminate();
+
+    let target = Target::new(table, keys);
+    let asks = table.kind == Kind::Partitioned && !publication.via_root;
+    let assembly = Assembly::new(target, at, asks.then(|| partition_lookup(config, table.oid)));
+    let terms =
+        Terms { publication: config.publication.clone(), log_end: server.flushed, server_patience };
+    tracing::info!(slot = config.slot, position = %at, "stream opened");
+    spawn(connection, assembly, at, terms)
+}
+
+fn spawn(
+    connection: Connection,
+    assembly: Assembly,
+    at: Lsn,
+    terms: Terms,
+) -> Result<PostgresStream, SourceError> {
+    let closer = connection.closer()?;
+    let shared = Arc::new(Shared { acknowledged: AtomicU64::new(at.0), stopped: AtomicBool::new(false) });
+    let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let pump = Pump::new(connection, assembly, outlet, Arc::clone(&shared), terms);
+    let thread = thread::Builder::new().name("postgres-log".to_owned()).spawn(move || pump.run());
+    let thread = thread.map_err(|error| {
+        SourceError::new(SourceErrorKind::Busy, "start the thread that reads the log").caused_by(error)
+    })?;
+    Ok(PostgresStream { batches, shared, pump: thread.thread().clone(), closer })
+}
+
+/// Whether the slot still holds everything after `at`.
+fn expect_holds(slot: Option<Slot>, config: &PostgresConfig, at: Lsn) -> Result<(), SourceError> {
+    let slot = slot.ok_or_else(|| slot::missing(&config.slot))?;
+    let confirmed = slot.confirmed_flush(config)?;
+    if confirmed > at {
+        return Err(slot.lost(&format!("was moved to {confirmed}, past the checkpoint {at}")));
+    }
+    Ok(())
+}
+
+fn start(connection: &mut Connection, config: &PostgresConfig, at: Lsn) -> Result<(), SourceError> {
+    // The replication grammar takes a backslash in a string for itself, unlike SQL's escape strings.
+    let publications = quote_ident(&config.publication).replace('\'', "''");
+    let command = format!(
+        "START_REPLICATION SLOT {} LOGICAL {at} (proto_version '1', publication_names '{publications}')",
+        quote_ident(&config.slot)
+    );
+    connection.start_replication(&format!("start streaming from slot \"{}\"", config.slot), &command)
+}
+
+/// What matters here of a publication.
+struct Publication {
+    /// Whether changes of partitions appear under the partitioned table's name.
+    via_root: bool,
+}
+
+impl Publication {
+    fn read(connection: &mut Connection, name: &str) -> Result<Self, SourceError> {
+        let sql = format!("SELECT pubviaroot::text FROM pg_publication WHERE pubname = {}", quote_literal(name));
+        let rows = connection.query("read the publication", &sql)?;
+        let via_root = rows.into_iter().flatten().flatten().next().ok_or_else(|| {
+            SourceError::new(
+                SourceErrorKind::Configuration,
+                format!("publication \"{name}\" does not exist in this database"),
+            )
+            .with_hint("run `bitacora setup` and have its statements executed")
+        })?;
+        Ok(Self { via_root: via_root == "true" })
+    }
+}
+
+fn sender_timeout(connection: &mut Connection) -> Result<Duration, SourceError> {
+    let rows = connection.query(
+        "read wal_sender_timeout",
+        "SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'",
+    )?;
+    let millis = rows.into_iter().flatten().flatten().next().and_then(|text| text.parse().ok());
+    Ok(Duration::from_millis(millis.unwrap_or(60_000)))
+}
+
+/// Asks the catalogue whether a relation is a partition of the table. Partitions may be attached while the stream
+/// runs, so it is asked when a relation first appears.
+fn partition_lookup(config: &PostgresConfig, root: u32) -> IsPartition {
+    let config = config.clone();
+    Box::new(move |oid| {
+        let mut connection = Connection::open(&config, Purpose::Sql)?;
+        let sql = format!("SELECT 1 FROM pg_partition_ancestors({oid}) WHERE relid = {root}");
+        let rows = connection.query("look for the partition's table", &sql)?;
+        connection.terminate();
+        Ok(!rows.is_empty())
+    })
+}

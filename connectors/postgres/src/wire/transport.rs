@@ -1,0 +1,289 @@
+//! The byte stream to the server: TCP, TLS over TCP, or a local socket; always blocking.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use change::SourceError;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::config::PostgresConfig;
+use crate::session::CONNECT_TIMEOUT;
+use crate::{fault, tls};
+
+/// Encrypted bytes that are read from the socket at once. The TLS library by itself reads one record at a time.
+const GULP_BYTES: usize = 256 * 1024;
+/// After this long without an acknowledgement of sent bytes the peer is dead. Our status messages give it something
+/// to acknowledge every second.
+const DEAD_PEER_AFTER: Duration = Duration::from_secs(60);
+
+/// A connected socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Local(UnixStream),
+}
+
+impl Socket {
+    fn connect(config: &PostgresConfig) -> io::Result<Self> {
+        #[cfg(unix)]
+        if let Some(dir) = config.socket_dir() {
+            return UnixStream::connect(dir.join(format!(".s.PGSQL.{}", config.port))).map(Self::Local);
+        }
+        connect_tcp(config).map(Self::Tcp)
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.try_clone().map(Self::Local),
+        }
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(timeout),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.set_write_timeout(timeout),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(room),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.read(room),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Self::Local(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tries the host's addresses one after the other within the time that connecting may take in all.
+fn connect_tcp(config: &PostgresConfig) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "failed to lookup address information: no address");
+    for address in (config.host.as_str(), config.port).to_socket_addrs()? {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                watch_over(&stream)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Lets the system find out about a peer that vanished without a word.
+fn watch_over(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(DEAD_PEER_AFTER))?;
+    Ok(())
+}
+
+/// A socket with a large buffer in front, for the TLS library to read from.
+#[derive(Debug)]
+pub(super) struct Gulped {
+    socket: Socket,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Gulped {
+    fn new(socket: Socket) -> Self {
+        Self { socket, buffer: vec![0; GULP_BYTES], start: 0, end: 0 }
+    }
+}
+
+impl Read for Gulped {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.end = self.socket.read(&mut self.buffer)?;
+        }
+        let mut unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let count = unread.read(room)?;
+        self.start += count;
+        Ok(count)
+    }
+}
+
+impl Write for Gulped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// The byte stream, as far protected as the configuration asks.
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Gulped>>),
+}
+
+/// Ends a connection from another thread.
+#[derive(Debug)]
+pub(crate) struct Closer(Socket);
+
+impl Closer {
+    /// Ends reading: what the server has sent already may still be read, then the stream ends. Writing goes on,
+    /// for a last word.
+    pub(crate) fn stop_reading(&self) {
+        if let Err(error) = self.0.shutdown(Shutdown::Read) {
+            tracing::debug!(error = %error, "connection had ended before it was stopped");
+        }
+    }
+}
+
+impl Transport {
+    /// Connects, and encrypts where the configuration asks for it. Never falls back to less.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or its certificate is not believed.
+    pub(super) fn connect(config: &PostgresConfig) -> Result<Self, SourceError> {
+        let tls = tls::client_config(config)?;
+        let broken = |error| fault::unreachable(config, error);
+        let socket = Socket::connect(config).map_err(broken)?;
+        socket.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(broken)?;
+        socket.set_write_timeout(Some(DEAD_PEER_AFTER)).map_err(broken)?;
+        match tls {
+            None => Ok(Self::Plain(socket)),
+            Some(tls) => encrypt(config, tls, socket),
+        }
+    }
+
+    /// The binding of the log-in to this very TLS connection, where there is one.
+    pub(super) fn binding(&self) -> Option<Vec<u8>> {
+        let Self::Tls(stream) = self else { return None };
+        stream.conn.peer_certificates()?.first().and_then(|certificate| tls::endpoint_binding(certificate))
+    }
+
+    /// Whether the connection is encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether a read could go on without asking the system.
+    pub(super) fn has_gulped(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.sock.start < stream.sock.end,
+        }
+    }
+
+    pub(super) fn closer(&self) -> io::Result<Closer> {
+        self.socket().try_clone().map(Closer)
+    }
+
+    /// How long a read may wait; `None` for ever. What has been read of a TLS record survives the timeout.
+    pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket().set_read_timeout(timeout)
+    }
+
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock.socket,
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(room),
+            Self::Tls(stream) => stream.read(room),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Asks for TLS and shakes hands
+/// (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>).
+fn encrypt(
+    config: &PostgresConfig,
+    tls: Arc<ClientConfig>,
+    mut socket: Socket,
+) -> Result<Transport, SourceError> {
+    let broken = |error| fault::unreachable(config, error);
+    let mut request = bytes::BytesMut::new();
+    postgres_protocol::message::frontend::ssl_request(&mut request);
+    socket.write_all(&request).map_err(broken)?;
+    // Exactly one byte: whatever came with it in the clear must not pass for encrypted.
+    let mut answer = [0];
+    socket.read_exact(&mut answer).map_err(broken)?;
+    if answer != *b"S" {
+        return Err(tls::refused(config));
+    }
+    let refused = |error: io::Error| tls::handshake_error(config, Box::new(error));
+    let mut connection = ClientConnection::new(tls, tls::server_name(config)?)
+        .map_err(|error| tls::handshake_error(config, Box::new(error)))?;
+    let mut gulped = Gulped::new(socket);
+    while connection.is_handshaking() {
+        connection.complete_io(&mut gulped).map_err(refused)?;
+    }
+    Ok(Transport::Tls(Box::new(StreamOwned::new(connection, gulped))))
+}
