@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use crate::timestamp::Precision;
 
 /// A text that never shows itself: a header's value, say.
@@ -30,7 +32,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where the records go, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DeliveryConfig {
     /// The whole address that takes the POST, `http` or `https`.
     pub url: String,
@@ -47,6 +49,41 @@ pub struct DeliveryConfig {
     pub tls_insecure: bool,
     /// How much of a fraction of a second the records carry.
     pub timestamps: Precision,
+}
+
+impl fmt::Debug for DeliveryConfig {
+    /// The address may hold a password or a token, so only its harmless part is shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.parsed_url().map(|url| shown(&url)).unwrap_or_else(|_| "[unusable]".to_owned());
+        formatter
+            .debug_struct("DeliveryConfig")
+            .field("url", &url)
+            .field("headers", &self.headers)
+            .field("x_road_client", &self.x_road_client)
+            .field("timeout", &self.timeout)
+            .field("tls_ca_pem", &self.tls_ca_pem.as_ref().map(Vec::len))
+            .field("tls_insecure", &self.tls_insecure)
+            .field("timestamps", &self.timestamps)
+            .finish()
+    }
+}
+
+impl DeliveryConfig {
+    /// The address, as far as it can be one.
+    pub(crate) fn parsed_url(&self) -> Result<Url, DeliveryError> {
+        let refusal = |reason: String| DeliveryError::Url { reason };
+        let url = Url::parse(&self.url).map_err(|error| refusal(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(refusal(format!("the scheme is {}", url.scheme())));
+        }
+        Ok(url)
+    }
+}
+
+/// The address without user, password and query, for messages.
+pub(crate) fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 /// Why a configuration cannot be used for deliveries.
