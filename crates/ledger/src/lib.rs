@@ -1,1 +1,81 @@
-//! What survives power loss: status changes, last known statuses, position, deliveries, quarantine, backfill.
+//! What survives power loss: status changes, last known statuses, position, deliveries, quarantine,
+//! backfill.
+//!
+//! One SQLite file in write-ahead mode, `ledger.sqlite`, written by one process and read by any:
+//! operators can open it with tools they know. [`Ledger`] writes; [`LedgerReader`] reads beside it.
+//!
+//! # How a change becomes a record
+//! 1. **Ingest** appends what the stream brings, in the order of the log, together with the position, in
+//!    one commit. Rows of a transaction whose commit has not been read are *open*: nobody sees them.
+//! 2. **Settle** takes slices of the log sorted by request and merges them with the last known statuses: a
+//!    candidate that repeats what is known goes, everything else stays as a status change. This is the
+//!    only place where the known statuses are touched, so that ingest stays a pure append.
+//! 3. **Flush** seals what is settled and cuts it into batches, each stored with its bytes until the
+//!    dashboard's answer is known, so that a repeat is identical.
+//!
+//! # Copies
+//! A copy of the table is staged apart from the log and merged at a *marker*, a place in the log: a fenced
+//! page's marker is put when the stream has passed the page's fence, an exact copy's when it is complete.
+//! What the stream touched since the copy began comes by the stream; the rest comes from the copy.
+//!
+//! # What must hold
+//! - A log row is never altered before it is settled, and the seq of a row is its place in the log.
+//! - Rows of one request leave in the order of their seqs, the backfill's row before them.
+//! - Whatever is neither acknowledged nor in quarantine is in the delta or waits for the backfill.
+//! - No step holds more than a batch or a page in memory.
+//!
+//! # Layout
+//! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
+//! - `ingest`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
+//! - `copy`, `copy_state`, `absorb`: copies of the table; `backfill`, `progress`: their delivery
+//! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
+//! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
+//! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
+
+mod absorb;
+mod backfill;
+mod batch;
+mod copy;
+mod copy_state;
+mod delta;
+mod error;
+mod explain;
+mod flush;
+mod form;
+mod gap;
+mod ingest;
+mod known;
+mod ledger;
+mod lock;
+mod log_row;
+mod meta;
+mod progress;
+mod prune;
+mod quarantine;
+mod queries;
+mod reader;
+mod retry;
+mod row_owner;
+mod schema;
+mod settle;
+mod verdict;
+
+pub use batch::{Batch, BatchId, BodyBuilder};
+pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage, StagedRow};
+pub use copy_state::{CopyProgress, Unfinished};
+pub use delta::Delta;
+pub use error::{LedgerError, LedgerErrorKind};
+pub use explain::{LifeEvent, LifeState};
+pub use flush::{FlushId, FlushKind, FlushResult, FlushRow};
+pub use gap::{Gap, GapFound, GapId, OpenGap};
+pub use ingest::{Captured, Entry, Ingest, RejectedRow};
+pub use ledger::Ledger;
+pub use log_row::Origin;
+pub use progress::{BackfillMonth, BackfillState, BackfillStatus};
+pub use prune::Pruned;
+pub use quarantine::{QuarantineCounts, QuarantineId, QuarantineItem, QuarantineKind, RowForRetry};
+pub use queries::Queries;
+pub use reader::LedgerReader;
+pub use retry::{Discard, Resolution};
+pub use settle::Settled;
+pub use verdict::Acknowledgement;

@@ -1,0 +1,182 @@
+//! The one-off delivery of a copy's rows: what was asked for, and the counts by month.
+//!
+//! The rows stay where the copy put them. An index over those that wait, and counters by month, are made
+//! when the backfill is asked for and the copy is merged, and kept up to date from then on.
+
+use normalizer::StatusChange;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use crate::copy_state::{self, CopyState};
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+use crate::meta;
+
+/// What state a snapshot row is in.
+pub(crate) const WAITING: i64 = 0;
+pub(crate) const BATCHED: i64 = 1;
+pub(crate) const SKIPPED: i64 = 2;
+
+/// The openings that were asked for: from the first, up to but without the second, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) from_at: i64,
+    pub(crate) to_at: i64,
+}
+
+impl Range {
+    pub(crate) fn contains(self, opening_at: i64) -> bool {
+        (self.from_at..self.to_at).contains(&opening_at)
+    }
+}
+
+/// A change of one month's counters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Difference {
+    pub(crate) waiting: i64,
+    pub(crate) sending: i64,
+    pub(crate) acknowledged: i64,
+    pub(crate) skipped: i64,
+    pub(crate) refused: i64,
+}
+
+impl Ledger {
+    /// Asks for the delivery of all requests opened at or after `from_at` and before `to_at` (microseconds
+    /// since the epoch). Asked again, the range widens to hold both.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn request_backfill(&mut self, from_at: i64, to_at: i64, now: i64) -> Result<(), LedgerError> {
+        self.write("ask for the backfill", |transaction| {
+            let before = range(transaction)?;
+            let from_at = before.map_or(from_at, |before| before.from_at.min(from_at));
+            let to_at = before.map_or(to_at, |before| before.to_at.max(to_at));
+            meta::set(transaction, meta::BACKFILL_FROM, from_at)?;
+            meta::set(transaction, meta::BACKFILL_TO, to_at)?;
+            if before.is_none() {
+                meta::set(transaction, meta::BACKFILL_ASKED_AT, now)?;
+            }
+            if before == Some(Range { from_at, to_at }) {
+                // The counters stand as they are.
+                return Ok(());
+            }
+            recount(transaction)
+        })
+    }
+}
+
+/// What was asked for, if anything was.
+pub(crate) fn range(connection: &Connection) -> Result<Option<Range>, LedgerError> {
+    let from_at = meta::get(connection, meta::BACKFILL_FROM)?;
+    let to_at = meta::get(connection, meta::BACKFILL_TO)?;
+    Ok(from_at.zip(to_at).map(|(from_at, to_at)| Range { from_at, to_at }))
+}
+
+/// Makes the index of waiting rows and the counters anew, if a backfill was asked for and its copy is
+/// merged. One pass over the copy.
+pub(crate) fn recount(connection: &Connection) -> Result<(), LedgerError> {
+    let merged =
+        copy_state::newest_for_backfill(connection)?.is_some_and(|copy| copy.state == CopyState::Merged);
+    let Some(range) = range(connection)?.filter(|_| merged) else { return Ok(()) };
+    connection.execute_batch(
+        "CREATE INDEX IF NOT EXISTS snapshot_waiting ON snapshot_row(month, service_id, id) WHERE state = 0; \
+         DELETE FROM backfill_month;",
+    )?;
+    // What a copy of an earlier, completed delivery had sent does not count for one that was started over.
+    let first: i64 = connection.query_row(
+        "SELECT coalesce(max(id), 0) FROM copy WHERE kind = 2 AND state = 2",
+        [],
+        |row| row.get(0),
+    )?;
+    connection.execute(
+        "INSERT INTO backfill_month(month, waiting, sending, acknowledged, skipped, refused) \
+         SELECT s.month, count(*) FILTER (WHERE s.state = 0), \
+         count(*) FILTER (WHERE s.state = 1 AND b.state IN (0, 4)), \
+         count(*) FILTER (WHERE s.state = 1 AND coalesce(b.state, 1) = 1), \
+         count(*) FILTER (WHERE s.state = 2), count(*) FILTER (WHERE s.state = 1 AND b.state = 2) \
+         FROM snapshot_row s LEFT JOIN batch b ON s.state = 1 AND b.id = s.batch_id \
+         WHERE s.state < 3 AND s.copy_id >= ?1 AND s.opening_at >= ?2 AND s.opening_at < ?3 GROUP BY s.month",
+        params![first, range.from_at, range.to_at],
+    )?;
+    Ok(())
+}
+
+/// Applies a difference to a month's counters. Without counters nothing happens: they will be made later.
+pub(crate) fn count(connection: &Connection, month: u32, by: Difference) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE backfill_month SET waiting = waiting + ?2, sending = sending + ?3, \
+         acknowledged = acknowledged + ?4, skipped = skipped + ?5, refused = refused + ?6 WHERE month = ?1",
+    )?;
+    statement.execute(params![month, by.waiting, by.sending, by.acknowledged, by.skipped, by.refused])?;
+    Ok(())
+}
+
+/// A row that waits for the backfill.
+#[derive(Debug, Clone)]
+pub(crate) struct WaitingRow {
+    pub(crate) id: i64,
+    pub(crate) month: u32,
+    pub(crate) change: StatusChange,
+}
+
+/// What a request's streamed record means for its row in the backfill.
+pub(crate) enum Before {
+    /// Nothing waits.
+    Nothing,
+    /// The row leaves right before the record.
+    Leaves(WaitingRow),
+    /// The row was not asked for, and can never leave after the record.
+    Overtaken(WaitingRow),
+}
+
+/// Keeps each request's backfill row before its first streamed record.
+pub(crate) struct Order<'a> {
+    find: Option<CachedStatement<'a>>,
+    range: Option<Range>,
+}
+
+impl<'a> Order<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Result<Self, LedgerError> {
+        // Two look-ups per record, only while something waits.
+        let find = match meta::number(connection, meta::WAITING_ROWS)? > 0 {
+            false => None,
+            true => Some(connection.prepare_cached(
+                "SELECT s.id, s.month, s.opening_at, s.status_id, s.modified_at FROM known k \
+                 CROSS JOIN snapshot_row s ON s.id = k.backfill_id \
+                 WHERE k.service_id = ?1 AND k.request_id = ?2 AND k.backfill_id > 0 AND s.state = 0",
+            )?),
+        };
+        Ok(Self { find, range: range(connection)? })
+    }
+
+    /// What must happen before `record` enters a batch.
+    pub(crate) fn before(&mut self, record: &StatusChange) -> Result<Before, LedgerError> {
+        let Some(find) = &mut self.find else { return Ok(Before::Nothing) };
+        let found = find.query_row([&*record.service_id, &*record.request_id], |row| {
+            let change = StatusChange {
+                service_id: record.service_id.clone(),
+                request_id: record.request_id.clone(),
+                opening_at: row.get(2)?,
+                status_id: row.get(3)?,
+                modified_at: row.get(4)?,
+            };
+            Ok(WaitingRow { id: row.get(0)?, month: row.get(1)?, change })
+        });
+        Ok(match found.optional()? {
+            None => Before::Nothing,
+            Some(row) if self.range.is_some_and(|range| range.contains(row.change.opening_at)) => {
+                Before::Leaves(row)
+            }
+            Some(row) => Before::Overtaken(row),
+        })
+    }
+}
+
+/// Notes that a waiting row will never leave.
+pub(crate) fn skip(connection: &Connection, row: &WaitingRow) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE snapshot_row SET state = ?2 WHERE id = ?1")?
+        .execute(params![row.id, SKIPPED])?;
+    meta::add(connection, meta::WAITING_ROWS, -1)?;
+    // Overtaken rows lie outside the range, so no counter holds them.
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! One POST's worth of records, kept with its bytes until its outcome is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use normalizer::StatusChange;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sha2::{Digest, Sha256};
+
+use crate::backfill::{self, Difference};
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::flush::FlushId;
+
+/// A batch.
+pub type BatchId = i64;
+
+/// A batch that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The batch.
+    pub id: BatchId,
+    /// What to send, byte for byte the same at every attempt.
+    pub body: Vec<u8>,
+    /// Records in the body.
+    pub records: u32,
+    /// The hash of the body.
+    pub sha256: [u8; 32],
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The service of all its records, when a flush goes service by service.
+    pub service: Option<Arc<str>>,
+}
+
+/// Writes the body of a batch while the ledger chooses its records.
+pub trait BodyBuilder {
+    /// Adds a record; `false` when it does not fit any more. The first one always fits.
+    fn push(&mut self, change: &StatusChange) -> bool;
+
+    /// Returns the body and begins a new one.
+    fn finish(&mut self) -> Vec<u8>;
+}
+
+/// A record's place in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A log row, by its seq.
+    Change(i64),
+    /// A snapshot row, by its id.
+    Snapshot(i64),
+}
+
+impl Item {
+    /// Log rows are stored as positive numbers, snapshot rows as negative ones; both count from 1.
+    fn encode(self) -> [u8; 8] {
+        match self {
+            Self::Change(seq) => seq.to_le_bytes(),
+            Self::Snapshot(id) => id.wrapping_neg().to_le_bytes(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let number = i64::from_le_bytes(bytes.try_into().ok()?);
+        Some(if number > 0 { Self::Change(number) } else { Self::Snapshot(number.wrapping_neg()) })
+    }
+}
+
+/// A record that may enter a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) item: Item,
+    pub(crate) change: StatusChange,
+    /// When it committed, of a log row.
+    pub(crate) committed_at: Option<i64>,
+    /// The month that it is counted in, of a snapshot row within the range that was asked for.
+    pub(crate) month: Option<u32>,
+}
+
+/// A batch being made. Its records are marked as they are taken.
+pub(crate) struct Draft<'a> {
+    connection: &'a Connection,
+    builder: &'a mut dyn BodyBuilder,
+    id: BatchId,
+    max_records: u32,
+    records: u32,
+    changes: u32,
+    months: BTreeMap<u32, i64>,
+    items: Vec<u8>,
+    oldest_at: Option<i64>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        connection: &'a Connection,
+        builder: &'a mut dyn BodyBuilder,
+        flush: FlushId,
+        max_records: u32,
+    ) -> Result<Self, LedgerError> {
+        let id = connection
+            .prepare_cached(
+                "INSERT INTO batch(flush_id, place, state, records, changes, months, sha256, created_at) \
+                 VALUES(?1, '', 3, 0, 0, '', x'', 0)",
+            )?
+            .insert([flush])?;
+        let (months, items) = (BTreeMap::new(), Vec::new());
+        Ok(Self {
+            connection,
+            builder,
+            id,
+            max_records: max_records.max(1),
+            records: 0,
+            changes: 0,
+            months,
+            items,
+            oldest_at: None,
+        })
+    }
+
+    /// Whether a record found its place; if not, it is for the next batch.
+    pub(crate) fn take(&mut self, candidate: &Candidate) -> Result<bool, LedgerError> {
+        if self.records >= self.max_records || !self.builder.push(&candidate.change) {
+            return Ok(false);
+        }
+        match candidate.item {
+            Item::Change(seq) => {
+                let sql = "UPDATE change SET batch_id = ?2 WHERE seq = ?1";
+                self.connection.prepare_cached(sql)?.execute([seq, self.id])?;
+                self.changes += 1;
+            }
+            Item::Snapshot(id) => {
+                let sql = "UPDATE snapshot_row SET batch_id = ?2, state = ?3 WHERE id = ?1";
+                self.connection.prepare_cached(sql)?.execute([id, self.id, backfill::BATCHED])?;
+                if let Some(month) = candidate.month {
+                    *self.months.entry(month).or_default() += 1;
+                }
+            }
+        }
+        self.oldest_at = self.oldest_at.into_iter().chain(candidate.committed_at).min();
+        self.items.extend(candidate.item.encode());
+        self.records += 1;
+        Ok(true)
+    }
+
+    pub(crate) fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Stores the batch. `place` sorts it among the others; `None` puts it behind all of them.
+    pub(crate) fn finish(
+        self,
+        place: Option<String>,
+        service: Option<Arc<str>>,
+        now: i64,
+    ) -> Result<(Batch, Taken), LedgerError> {
+        let body = self.builder.finish();
+        let sha256: [u8; 32] = Sha256::digest(&body).into();
+        let place = place.unwrap_or_else(|| format!("{:016}", self.id));
+        self.connection
+            .prepare_cached(
+                "UPDATE batch SET place = ?2, state = 0, service_id = ?3, records = ?4, changes = ?5, \
+                 months = ?6, items = ?7, body = ?8, sha256 = ?9, oldest_at = ?10, created_at = ?11 WHERE id = ?1",
+            )?
+            .execute(params![
+                self.id,
+                place,
+                service.as_deref(),
+                self.records,
+                self.changes,
+                encode_months(&self.months),
+                self.items,
+                body,
+                sha256,
+                self.oldest_at,
+                now,
+            ])?;
+        let batch = Batch { id: self.id, body, records: self.records, sha256, attempts: 0, service };
+        let taken = Taken { changes: i64::from(self.changes), months: self.months };
+        Ok((batch, taken))
+    }
+}
+
+/// What a batch took, for the counters.
+pub(crate) struct Taken {
+    pub(crate) changes: i64,
+    pub(crate) months: BTreeMap<u32, i64>,
+}
+
+/// A batch as it is stored, but for its body.
+pub(crate) struct StoredBatch {
+    pub(crate) id: BatchId,
+    pub(crate) flush: FlushId,
+    pub(crate) place: String,
+    pub(crate) state: i64,
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) records: u32,
+    months: String,
+    items: Vec<u8>,
+}
+
+impl StoredBatch {
+    /// Reads a batch whose outcome may be open.
+    pub(crate) fn find(connection: &Connection, batch: BatchId) -> Result<Self, LedgerError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, flush_id, place, state, service_id, records, months, coalesce(items, x'') \
+             FROM batch WHERE id = ?1",
+        )?;
+        let found = statement.query_row([batch], |row| {
+            Ok(Self {
+                id: row.get(0)?,
+                flush: row.get(1)?,
+                place: row.get(2)?,
+                state: row.get(3)?,
+                service: row.get(4)?,
+                records: row.get(5)?,
+                months: row.get(6)?,
+                items: row.get(7)?,
+            })
+        });
+        found.optional()?.ok_or_else(|| LedgerError::misuse(format!("batch {batch} is not in the ledger")))
+    }
+
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.state == PENDING || self.state == SUSPECT
+    }
+
+    pub(crate) fn require_undecided(self) -> Result<Self, LedgerError> {
+        if self.is_undecided() {
+            return Ok(self);
+        }
+        Err(LedgerError::misuse(format!("batch {} has been decided about already", self.id)))
+    }
+
+    /// Its records, in the order of the body.
+    pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
+        self.items.chunks_exact(8).filter_map(Item::decode)
+    }
+
+    /// Applies `by` once per snapshot record to the counters of its month.
+    pub(crate) fn count_months(
+        &self,
+        connection: &Connection,
+        by: fn(i64) -> Difference,
+    ) -> Result<(), LedgerError> {
+        for (month, records) in decode_months(&self.months) {
+            backfill::count(connection, month, by(records))?;
+        }
+        Ok(())
+    }
+}
+
+/// The states of a batch that others ask for.
+pub(crate) const PENDING: i64 = 0;
+pub(crate) const ACKNOWLEDGED: i64 = 1;
+pub(crate) const REFUSED: i64 = 2;
+pub(crate) const SPLIT: i64 = 3;
+pub(crate) const SUSPECT: i64 = 4;
+
+/// The oldest batch that waits for an attempt.
+pub(crate) fn oldest_pending(connection: &Connection) -> Result<Option<(Batch, FlushId)>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, flush_id, records, attempts, service_id, sha256, body FROM batch \
+         WHERE state IN (0, 4) AND state = 0 ORDER BY place LIMIT 1",
+    )?;
+    Ok(statement.query_row([], |row| Ok((read_pending(row)?, row.get(1)?))).optional()?)
+}
+
+fn read_pending(row: &Row<'_>) -> rusqlite::Result<Batch> {
+    Ok(Batch {
+        id: row.get(0)?,
+        records: row.get(2)?,
+        attempts: row.get(3)?,
+        service: row.get(4)?,
+        sha256: row.get(5)?,
+        body: row.get(6)?,
+    })
+}
+
+/// Reads a record of a batch again.
+pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, LedgerError> {
+    let (sql, id) = match item {
+        Item::Change(seq) => (
+            "SELECT service_id, request_id, opening_at, status_id, modified_at, committed_at, NULL \
+             FROM change WHERE seq = ?1",
+            seq,
+        ),
+        Item::Snapshot(id) => (
+            "SELECT service_id, request_id, opening_at, status_id, modified_at, NULL, month \
+             FROM snapshot_row WHERE id = ?1",
+            id,
+        ),
+    };
+    let found = connection.prepare_cached(sql)?.query_row([id], |row| {
+        let (committed_at, month) = (row.get(5)?, row.get(6)?);
+        Ok(Candidate { item, change: read_change(row, 0)?, committed_at, month })
+    });
+    let missing = || {
+        let message = format!("{item:?} belongs to a batch whose outcome is open and is not in the ledger");
+        LedgerError::new(LedgerErrorKind::Damaged, message)
+    };
+    found.optional()?.ok_or_else(missing)
+}
+
+/// Reads service, request, opening, status and modification from `first` on.
+pub(crate) fn read_change(row: &Row<'_>, first: usize) -> rusqlite::Result<StatusChange> {
+    Ok(StatusChange {
+        service_id: row.get(first)?,
+        request_id: row.get(first + 1)?,
+        opening_at: row.get(first + 2)?,
+        status_id: row.get(first + 3)?,
+        modified_at: row.get(first + 4)?,
+    })
+}
+
+fn encode_months(months: &BTreeMap<u32, i64>) -> String {
+    let pairs: Vec<String> = months.iter().map(|(month, records)| format!("{month}:{records}")).collect();
+    pairs.join(",")
+}
+
+fn decode_months(text: &str) -> impl Iterator<Item = (u32, i64)> {
+    text.split(',').filter_map(|pair| {
+        let (month, records) = pair.split_once(':')?;
+        Some((month.parse().ok()?, records.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_ledger_survives_being_stored() {
+        for item in [Item::Change(1), Item::Snapshot(1), Item::Change(i64::MAX), Item::Snapshot(77)] {
+            assert_eq!(Item::decode(&item.encode()), Some(item));
+        }
+        assert_eq!(Item::decode(&[1, 2]), None);
+    }
+
+    #[test]
+    fn counts_by_month_survive_being_stored() {
+        let months = BTreeMap::from([(202001, 5), (202212, 1)]);
+        assert_eq!(decode_months(&encode_months(&months)).collect::<BTreeMap<_, _>>(), months);
+        assert_eq!(decode_months("").count(), 0);
+    }
+}

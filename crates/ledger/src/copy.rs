@@ -1,0 +1,332 @@
+//! Copies of the table, staged page by page beside the log.
+
+use change::{Checkpoint, PageCursor, Position, RowKey};
+use normalizer::StatusChange;
+use rusqlite::{Connection, Transaction, params};
+
+use crate::copy_state::{self, CopyRow, CopyState};
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::gap::GapId;
+use crate::ingest::RejectedRow;
+use crate::ledger::{Ledger, store_checkpoint};
+use crate::meta;
+
+/// A copy of the table.
+pub type CopyId = i64;
+
+/// A page of a copy.
+pub type PageId = i64;
+
+/// Why the table is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyKind {
+    /// For the first time: its rows become the last known statuses and wait for the backfill.
+    Baseline,
+    /// After the log was lost: what differs from the last known statuses is emitted.
+    Repair {
+        /// The gap in the log that it mends.
+        gap: GapId,
+    },
+    /// Once more, because the backfill shall be sent again.
+    Again,
+}
+
+/// How a copy begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewCopy {
+    /// Why the table is copied.
+    pub kind: CopyKind,
+    /// Whether all pages are as of one log position, at which the stream will start when they are complete.
+    /// Otherwise each page carries a fence.
+    pub exact: bool,
+    /// When it begins, in microseconds since the epoch.
+    pub at: i64,
+}
+
+/// A mapped row of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedRow {
+    /// The request's status as the table shows it.
+    pub change: StatusChange,
+    /// The month of the opening as yyyymm in the zone of the schedule: the backfill is cut by it.
+    pub month: u32,
+    /// The row's key, where deletes are reported.
+    pub row_key: Option<RowKey>,
+}
+
+/// A page of the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StagedPage {
+    /// The rows that could be mapped.
+    pub rows: Vec<StagedRow>,
+    /// The rows that could not.
+    pub rejected: Vec<RejectedRow>,
+    /// All rows that were read, those before the floor included.
+    pub scanned: u64,
+    /// The log's end after the page was read; `None` in an exact copy.
+    pub fence: Option<Position>,
+    /// Where the next page starts, so that the copy can be resumed.
+    pub cursor: Option<PageCursor>,
+    /// When it was read, in microseconds since the epoch.
+    pub at: i64,
+}
+
+impl Ledger {
+    /// Begins a copy. What the stream brings from now on counts as newer than the copy.
+    ///
+    /// A copy for a backfill that is sent again drops what still waits of earlier ones.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::Misuse`] when another copy is being read.
+    pub fn begin_copy(&mut self, new: &NewCopy) -> Result<CopyId, LedgerError> {
+        let began_seq = self.log.committed_seq;
+        self.write("begin a copy of the table", |transaction| {
+            if let Some(unfinished) = copy_state::unfinished(transaction)? {
+                let message = format!("copy {} of the table is still being read", unfinished.id);
+                return Err(LedgerError::misuse(message));
+            }
+            match new.kind {
+                CopyKind::Repair { gap } => {
+                    transaction.execute("UPDATE gap SET to_at = ?2 WHERE id = ?1", params![gap, new.at])?;
+                }
+                CopyKind::Baseline => make_way(transaction)?,
+                CopyKind::Again => {
+                    make_way(transaction)?;
+                    transaction.execute("DELETE FROM snapshot_row WHERE state = 0", [])?;
+                    meta::set(transaction, meta::WAITING_ROWS, 0)?;
+                }
+            }
+            insert_copy(transaction, new, began_seq)
+        })
+    }
+
+    /// Stages a page. Nobody sees its rows before their turn in the log.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::Misuse`] when the copy is not being read.
+    pub fn append_page(&mut self, copy: CopyId, page: &StagedPage) -> Result<PageId, LedgerError> {
+        self.write("store a page of a copy", |transaction| {
+            let copy = copy_state::being_read(transaction, copy)?;
+            let first_id = meta::number(transaction, meta::NEXT_SNAPSHOT_ID)?.max(1);
+            let last_id = append_rows(transaction, &copy, page, first_id)?;
+            append_rejected(transaction, copy.id, &page.rejected)?;
+            meta::set(transaction, meta::NEXT_SNAPSHOT_ID, last_id + 1)?;
+            let mut update = transaction.prepare_cached(
+                "UPDATE copy SET scanned = scanned + ?2, staged = staged + ?3, rejected = rejected + ?4, \
+                 cursor = coalesce(?5, cursor), last_id = ?6 WHERE id = ?1",
+            )?;
+            update.execute(params![
+                copy.id,
+                page.scanned,
+                page.rows.len(),
+                page.rejected.len(),
+                page.cursor.as_ref().map(PageCursor::as_str),
+                last_id,
+            ])?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO page(copy_id, first_id, last_id, fence, at) VALUES(?1, ?2, ?3, ?4, ?5)",
+            )?;
+            let fence = page.fence.as_ref().map(Position::as_str);
+            Ok(insert.insert(params![copy.id, first_id, last_id, fence, page.at])?)
+        })
+    }
+
+    /// Puts the page's turn at the log's end: the stream has passed its fence, so whatever happened to its
+    /// rows before they were read is in the log already.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::OpenTransaction`] when the log ends within a transaction.
+    pub fn pass_fence(&mut self, page: PageId) -> Result<(), LedgerError> {
+        self.require_closed("pass the fence of a page")?;
+        let mut log = self.log;
+        self.write("pass the fence of a page", |transaction| {
+            let (copy, rows, passed): (CopyId, i64, bool) = transaction
+                .prepare_cached("SELECT copy_id, last_id - first_id + 1, passed FROM page WHERE id = ?1")?
+                .query_row([page], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            if passed {
+                return Ok(());
+            }
+            let copy = copy_state::being_read(transaction, copy)?;
+            transaction.execute("UPDATE page SET passed = 1 WHERE id = ?1", [page])?;
+            log.committed_seq = put_marker(transaction, log.next_seq, (&copy, Some(page)), rows)?;
+            log.next_seq = log.committed_seq + 1;
+            Ok(())
+        })?;
+        self.log = log;
+        Ok(())
+    }
+
+    /// Ends the reading of a copy. For an exact one, `checkpoint` is what it is exact as of: it becomes the
+    /// ledger's position in the same commit that gives the copy its turn in the log.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::Misuse`] when pages still wait for their fences, or an exact copy comes without
+    /// its position.
+    pub fn finish_copy(&mut self, copy: CopyId, checkpoint: Option<&Checkpoint>) -> Result<(), LedgerError> {
+        self.require_closed("finish a copy of the table")?;
+        let mut log = self.log;
+        self.write("finish a copy of the table", |transaction| {
+            let copy = copy_state::being_read(transaction, copy)?;
+            if let Some(checkpoint) = checkpoint {
+                store_checkpoint(transaction, checkpoint)?;
+            }
+            copy_state::set_state(transaction, copy.id, CopyState::Read)?;
+            if copy.exact {
+                let Some(checkpoint) = checkpoint else {
+                    return Err(LedgerError::misuse("an exact copy came without its position"));
+                };
+                let sql = "UPDATE copy SET cursor = ?2 WHERE id = ?1";
+                transaction.execute(sql, params![copy.id, checkpoint.position.as_str()])?;
+                let rows = copy.last_id - copy.first_id + 1;
+                log.committed_seq = put_marker(transaction, log.next_seq, (&copy, None), rows)?;
+                log.next_seq = log.committed_seq + 1;
+                return Ok(());
+            }
+            match copy_state::pages_waiting(transaction, copy.id)?.len() {
+                0 => copy_state::complete_when_merged(transaction, copy.id),
+                waiting => Err(LedgerError::misuse(format!(
+                    "{waiting} pages of the copy still wait for their fences"
+                ))),
+            }
+        })?;
+        self.log = log;
+        Ok(())
+    }
+
+    /// Gives a copy up whose reading cannot go on: its rows go, and what was only known from them.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::Misuse`] when the copy is not being read.
+    pub fn abandon_copy(&mut self, copy: CopyId) -> Result<(), LedgerError> {
+        self.write("give up a copy of the table", |transaction| {
+            let copy = copy_state::being_read(transaction, copy)?;
+            forget_known(transaction, &copy)?;
+            // Rows that are in a batch already have left, and stay on record.
+            transaction.execute("DELETE FROM snapshot_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;
+            transaction.execute("DELETE FROM quarantine WHERE copy_id = ?1 AND state = 0", [copy.id])?;
+            transaction.execute("DELETE FROM marker WHERE copy_id = ?1", [copy.id])?;
+            transaction.execute("DELETE FROM page WHERE copy_id = ?1", [copy.id])?;
+            copy_state::set_state(transaction, copy.id, CopyState::Abandoned)
+        })
+    }
+
+    /// Fails when the log ends within a transaction: what is put behind it would be committed with it, or
+    /// it without its commit.
+    pub(crate) fn require_closed(&self, doing: &str) -> Result<(), LedgerError> {
+        if !self.log.is_open() {
+            return Ok(());
+        }
+        let message = format!("{doing}: a transaction of the database is still being read");
+        Err(LedgerError::new(LedgerErrorKind::OpenTransaction, message))
+    }
+}
+
+/// The index and the counters of an earlier backfill would only slow the copy down.
+fn make_way(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
+    transaction.execute_batch("DROP INDEX IF EXISTS snapshot_waiting; DELETE FROM backfill_month;")?;
+    Ok(())
+}
+
+fn insert_copy(connection: &Connection, new: &NewCopy, began_seq: i64) -> Result<CopyId, LedgerError> {
+    let gap = match new.kind {
+        CopyKind::Repair { gap } => Some(gap),
+        CopyKind::Baseline | CopyKind::Again => None,
+    };
+    let next_id = meta::number(connection, meta::NEXT_SNAPSHOT_ID)?.max(1);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let kind = copy_state::kind_number(new.kind);
+    let state = CopyState::BeingRead;
+    Ok(insert.insert(params![kind, new.exact, state, gap, began_seq, new.at, next_id, next_id - 1])?)
+}
+
+/// Returns the id of the last row, or the one before `first_id` when there is none.
+fn append_rows(
+    connection: &Connection,
+    copy: &CopyRow,
+    page: &StagedPage,
+    first_id: i64,
+) -> Result<i64, LedgerError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO snapshot_row(id, copy_id, month, service_id, request_id, status_id, opening_at, \
+         modified_at, row_key, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    let only_to_compare = matches!(copy.kind, CopyKind::Repair { .. });
+    insert.raw_bind_parameter(2, copy.id)?;
+    insert.raw_bind_parameter(10, if only_to_compare { 3 } else { 0 })?;
+    let mut id = first_id;
+    for row in &page.rows {
+        insert.raw_bind_parameter(1, id)?;
+        insert.raw_bind_parameter(3, row.month)?;
+        insert.raw_bind_parameter(4, &*row.change.service_id)?;
+        insert.raw_bind_parameter(5, &*row.change.request_id)?;
+        insert.raw_bind_parameter(6, row.change.status_id)?;
+        insert.raw_bind_parameter(7, row.change.opening_at)?;
+        insert.raw_bind_parameter(8, row.change.modified_at)?;
+        insert.raw_bind_parameter(9, row.row_key.as_ref().map(RowKey::as_str))?;
+        insert.raw_execute()?;
+        id += 1;
+    }
+    Ok(id - 1)
+}
+
+fn append_rejected(
+    connection: &Connection,
+    copy: CopyId,
+    rejected: &[RejectedRow],
+) -> Result<(), LedgerError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO quarantine(kind, state, origin, copy_id, service_id, request_id, code, reason, row, \
+         position, at) VALUES(0, 0, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for row in rejected {
+        let request = row.request.as_ref();
+        insert.execute(params![
+            copy,
+            request.map(|request| &*request.service_id),
+            request.map(|request| &*request.request_id),
+            row.code,
+            row.reason,
+            row.row,
+            row.position.as_ref().map(Position::as_str),
+            row.at,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Puts a marker at `seq` and returns the last seq that belongs to it.
+fn put_marker(
+    connection: &Connection,
+    seq: i64,
+    (copy, page): (&CopyRow, Option<PageId>),
+    rows: i64,
+) -> Result<i64, LedgerError> {
+    let reserved = if matches!(copy.kind, CopyKind::Repair { .. }) { rows } else { 0 };
+    let sql = "INSERT INTO marker(seq, copy_id, page_id, reserved) VALUES(?1, ?2, ?3, ?4)";
+    connection.prepare_cached(sql)?.execute(params![seq, copy.id, page, reserved])?;
+    meta::set(connection, meta::COMMITTED_SEQ, seq + reserved)?;
+    Ok(seq + reserved)
+}
+
+/// Requests that are only known from this copy are not known any more; the others lose their tie to it.
+fn forget_known(connection: &Connection, copy: &CopyRow) -> Result<(), LedgerError> {
+    let range = params![copy.id, copy.first_id, copy.last_id];
+    let waiting: i64 = connection.query_row(
+        "SELECT count(*) FROM snapshot_row s CROSS JOIN known k \
+         ON k.service_id = s.service_id AND k.request_id = s.request_id \
+         WHERE s.copy_id = ?1 AND s.id BETWEEN ?2 AND ?3 AND s.state = 0 AND k.backfill_id = s.id",
+        range,
+        |row| row.get(0),
+    )?;
+    let of_copy = "(service_id, request_id) IN (SELECT service_id, request_id FROM snapshot_row \
+                   WHERE copy_id = ?1 AND id BETWEEN ?2 AND ?3 AND state = 0) \
+                   AND backfill_id BETWEEN ?2 AND ?3";
+    if copy.kind == CopyKind::Baseline {
+        connection.execute(&format!("DELETE FROM known WHERE {of_copy} AND emitted_seq = 0"), range)?;
+    }
+    connection.execute(&format!("UPDATE known SET backfill_id = 0 WHERE {of_copy}"), range)?;
+    meta::add(connection, meta::WAITING_ROWS, -waiting)
+}

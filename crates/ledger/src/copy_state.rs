@@ -1,0 +1,236 @@
+//! How far a copy has come.
+
+use change::{PageCursor, Position};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::backfill;
+use crate::copy::{CopyId, CopyKind, PageId};
+use crate::error::LedgerError;
+use crate::log_row::decode;
+use crate::queries::Queries;
+
+/// A copy that is still being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The copy.
+    pub id: CopyId,
+    /// Why the table is copied.
+    pub kind: CopyKind,
+    /// Whether all pages are as of one log position: then it cannot be resumed by another process.
+    pub exact: bool,
+    /// Where the next page starts; `None` before the first.
+    pub cursor: Option<PageCursor>,
+    /// Rows read so far.
+    pub scanned: u64,
+}
+
+/// How far the newest copy has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// The copy.
+    pub id: CopyId,
+    /// Why the table is copied.
+    pub kind: CopyKind,
+    /// When it began, in microseconds since the epoch.
+    pub began_at: i64,
+    /// Rows read, those before the floor included.
+    pub scanned: u64,
+    /// Rows that were stored.
+    pub staged: u64,
+    /// Rows that could not be mapped.
+    pub rejected: u64,
+    /// Whether the whole table was read.
+    pub is_read: bool,
+    /// Whether, beyond that, all rows have had their turn in the log.
+    pub is_merged: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyState {
+    BeingRead,
+    Read,
+    Merged,
+    Abandoned,
+}
+
+impl CopyState {
+    const ALL: [Self; 4] = [Self::BeingRead, Self::Read, Self::Merged, Self::Abandoned];
+}
+
+impl ToSql for CopyState {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok((*self as i64).into())
+    }
+}
+
+impl FromSql for CopyState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        decode(value, &Self::ALL)
+    }
+}
+
+/// A copy as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyRow {
+    pub(crate) id: CopyId,
+    pub(crate) kind: CopyKind,
+    pub(crate) exact: bool,
+    pub(crate) state: CopyState,
+    pub(crate) began_seq: i64,
+    pub(crate) began_at: i64,
+    pub(crate) first_id: i64,
+    pub(crate) last_id: i64,
+    /// Of one being read: where the next page starts. Of an exact one that was read: its position.
+    pub(crate) cursor: Option<String>,
+    pub(crate) scanned: u64,
+    staged: u64,
+    rejected: u64,
+}
+
+const SELECT: &str = "SELECT id, kind, gap_id, exact, state, began_seq, began_at, first_id, last_id, cursor, \
+                      scanned, staged, rejected FROM copy";
+
+pub(crate) fn kind_number(kind: CopyKind) -> i64 {
+    match kind {
+        CopyKind::Baseline => 0,
+        CopyKind::Repair { .. } => 1,
+        CopyKind::Again => 2,
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<CopyRow> {
+    let kind = match row.get(1)? {
+        0 => CopyKind::Baseline,
+        1 => CopyKind::Repair { gap: row.get::<_, Option<i64>>(2)?.unwrap_or(0) },
+        2 => CopyKind::Again,
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
+    };
+    Ok(CopyRow {
+        id: row.get(0)?,
+        kind,
+        exact: row.get(3)?,
+        state: row.get(4)?,
+        began_seq: row.get(5)?,
+        began_at: row.get(6)?,
+        first_id: row.get(7)?,
+        last_id: row.get(8)?,
+        cursor: row.get(9)?,
+        scanned: row.get(10)?,
+        staged: row.get(11)?,
+        rejected: row.get(12)?,
+    })
+}
+
+pub(crate) fn find(connection: &Connection, copy: CopyId) -> Result<Option<CopyRow>, LedgerError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    Ok(statement.query_row([copy], read).optional()?)
+}
+
+/// The copy, which must be one that is being read.
+pub(crate) fn being_read(connection: &Connection, copy: CopyId) -> Result<CopyRow, LedgerError> {
+    find(connection, copy)?
+        .filter(|row| row.state == CopyState::BeingRead)
+        .ok_or_else(|| LedgerError::misuse(format!("copy {copy} of the table is not being read")))
+}
+
+pub(crate) fn unfinished(connection: &Connection) -> Result<Option<CopyRow>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT} WHERE state = 0 ORDER BY id LIMIT 1"))?;
+    Ok(statement.query_row([], read).optional()?)
+}
+
+/// The newest copy whose rows are, or will be, what the backfill sends.
+pub(crate) fn newest_for_backfill(connection: &Connection) -> Result<Option<CopyRow>, LedgerError> {
+    let mut statement = connection
+        .prepare_cached(&format!("{SELECT} WHERE kind <> 1 AND state <> 3 ORDER BY id DESC LIMIT 1"))?;
+    Ok(statement.query_row([], read).optional()?)
+}
+
+pub(crate) fn set_state(connection: &Connection, copy: CopyId, state: CopyState) -> Result<(), LedgerError> {
+    connection.execute("UPDATE copy SET state = ?2 WHERE id = ?1", params![copy, state])?;
+    Ok(())
+}
+
+/// Whether a copy is under way whose pages come one by one while the stream goes on.
+pub(crate) fn is_fenced_copy_under_way(connection: &Connection) -> Result<bool, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT EXISTS(SELECT 1 FROM copy WHERE exact = 0 AND state < 2)")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// Notes that a copy is complete, if it was read and nothing of it waits for its turn in the log.
+pub(crate) fn complete_when_merged(connection: &Connection, copy: CopyId) -> Result<(), LedgerError> {
+    let completed = connection.execute(
+        "UPDATE copy SET state = 2 WHERE id = ?1 AND state = 1 \
+         AND NOT EXISTS(SELECT 1 FROM marker WHERE copy_id = ?1)",
+        [copy],
+    )?;
+    if completed == 0 {
+        return Ok(());
+    }
+    // The table was read anew, so what earlier copies had rejected is in this copy, one way or the other.
+    connection.execute(
+        "UPDATE quarantine SET state = 2, resolved_at = (SELECT began_at FROM copy WHERE id = ?1) \
+         WHERE state = 0 AND origin = 1 AND copy_id < ?1",
+        [copy],
+    )?;
+    backfill::recount(connection)
+}
+
+/// Pages that wait until the stream has passed their fences, oldest first.
+pub(crate) fn pages_waiting(
+    connection: &Connection,
+    copy: CopyId,
+) -> Result<Vec<(PageId, Position)>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, fence FROM page WHERE copy_id = ?1 AND passed = 0 AND fence IS NOT NULL ORDER BY id",
+    )?;
+    let pages = statement
+        .query_map([copy], |row| Ok((row.get(0)?, Position::new(row.get::<_, String>(1)?))))?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(pages)
+}
+
+impl Queries {
+    /// The copy that is being read, if there is one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn unfinished_copy(&self) -> Result<Option<Unfinished>, LedgerError> {
+        Ok(unfinished(&self.connection)?.map(|row| Unfinished {
+            id: row.id,
+            kind: row.kind,
+            exact: row.exact,
+            cursor: row.cursor.map(PageCursor::new),
+            scanned: row.scanned,
+        }))
+    }
+
+    /// The pages of a copy that wait until the stream has passed their fences, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn pages_waiting(&self, copy: CopyId) -> Result<Vec<(PageId, Position)>, LedgerError> {
+        pages_waiting(&self.connection, copy)
+    }
+
+    /// How far the newest copy has come; `None` when there never was one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn copy_progress(&self) -> Result<Option<CopyProgress>, LedgerError> {
+        let sql = format!("{SELECT} WHERE state <> 3 ORDER BY id DESC LIMIT 1");
+        let newest = self.connection.prepare_cached(&sql)?.query_row([], read).optional()?;
+        Ok(newest.map(|row| CopyProgress {
+            id: row.id,
+            kind: row.kind,
+            began_at: row.began_at,
+            scanned: row.scanned,
+            staged: row.staged,
+            rejected: row.rejected,
+            is_read: row.state != CopyState::BeingRead,
+            is_merged: row.state == CopyState::Merged,
+        }))
+    }
+}

@@ -1,0 +1,274 @@
+//! Forming the next batch of a flush.
+
+use std::sync::Arc;
+
+use normalizer::StatusChange;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::backfill::{self, Before, Difference, Order, Range};
+use crate::batch::{self, Batch, BodyBuilder, Candidate, Draft, Item, Taken};
+use crate::error::LedgerError;
+use crate::flush::{self, FlushId, FlushKind, FlushRow};
+use crate::ledger::Ledger;
+use crate::meta;
+
+impl Ledger {
+    /// The next batch to send: the oldest that waits for an attempt, whichever flush formed it, else a new
+    /// one of the flush's records. `None` when the flush has nothing left.
+    ///
+    /// A new batch is durable, with its bytes, when this returns.
+    ///
+    /// # Errors
+    /// [`crate::LedgerErrorKind::Misuse`] when the flush is not open.
+    pub fn next_batch(
+        &mut self,
+        flush: FlushId,
+        builder: &mut dyn BodyBuilder,
+        max_records: u32,
+        now: i64,
+    ) -> Result<Option<Batch>, LedgerError> {
+        if let Some((pending, owner)) = batch::oldest_pending(&self.queries().connection)? {
+            if owner != flush {
+                self.write("take over a pending batch", |transaction| {
+                    let flush = flush::find_open(transaction, flush)?;
+                    let sql = "UPDATE batch SET flush_id = ?2 WHERE id = ?1";
+                    transaction.execute(sql, [pending.id, flush.id])?;
+                    Ok(())
+                })?;
+            }
+            return Ok(Some(pending));
+        }
+        self.write("form a batch", |transaction| {
+            form(transaction, flush, Limits { builder, max_records, now })
+        })
+    }
+}
+
+/// What a new batch is made with.
+pub(crate) struct Limits<'a> {
+    pub(crate) builder: &'a mut dyn BodyBuilder,
+    pub(crate) max_records: u32,
+    pub(crate) now: i64,
+}
+
+/// Forms a new batch of the flush's records.
+pub(crate) fn form(
+    transaction: &Transaction<'_>,
+    flush: FlushId,
+    limits: Limits<'_>,
+) -> Result<Option<Batch>, LedgerError> {
+    let flush = flush::find_open(transaction, flush)?;
+    match flush.kind {
+        FlushKind::Delta => form_delta(transaction, &flush, limits),
+        FlushKind::Backfill => form_backfill(transaction, &flush, limits),
+    }
+}
+
+fn form_delta(
+    connection: &Connection,
+    flush: &FlushRow,
+    limits: Limits<'_>,
+) -> Result<Option<Batch>, LedgerError> {
+    let (records, service) = if flush.by_service {
+        records_of_service(connection, flush, limits.max_records)?
+    } else {
+        (records_in_order(connection, flush, limits.max_records)?, None)
+    };
+    if records.is_empty() {
+        meta::set(connection, meta::BATCHED_SEQ, flush.upto_seq)?;
+        return Ok(None);
+    }
+    let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
+    let mut order = Order::new(connection)?;
+    let mut cursor_seq = flush.cursor_seq;
+    for record in &records {
+        if !take_with_backfill(connection, &mut draft, &mut order, record)? {
+            break;
+        }
+        if let Item::Change(seq) = record.item {
+            cursor_seq = seq;
+        }
+    }
+    let (batch, taken) = draft.finish(None, service.clone(), limits.now)?;
+    connection
+        .prepare_cached("UPDATE flush SET cursor_seq = ?2, cursor_service = ?3 WHERE id = ?1")?
+        .execute(params![flush.id, cursor_seq, service.as_deref().unwrap_or("")])?;
+    if !flush.by_service {
+        meta::set(
+            connection,
+            meta::BATCHED_SEQ,
+            cursor_seq.max(meta::number(connection, meta::BATCHED_SEQ)?),
+        )?;
+    }
+    account(connection, &taken)?;
+    Ok(Some(batch))
+}
+
+/// Takes a streamed record, and before it the row of its request that still waits for the backfill.
+fn take_with_backfill(
+    connection: &Connection,
+    draft: &mut Draft<'_>,
+    order: &mut Order<'_>,
+    record: &Candidate,
+) -> Result<bool, LedgerError> {
+    let before = order.before(&record.change)?;
+    if let Before::Leaves(row) = &before {
+        let row = Candidate {
+            item: Item::Snapshot(row.id),
+            change: row.change.clone(),
+            committed_at: None,
+            month: Some(row.month),
+        };
+        if !draft.take(&row)? {
+            return Ok(false);
+        }
+    }
+    if !draft.take(record)? {
+        return Ok(false);
+    }
+    if let Before::Overtaken(row) = &before {
+        backfill::skip(connection, row)?;
+    }
+    Ok(true)
+}
+
+fn records_in_order(
+    connection: &Connection,
+    flush: &FlushRow,
+    max_records: u32,
+) -> Result<Vec<Candidate>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT service_id, request_id, opening_at, status_id, modified_at, seq, committed_at FROM change \
+         WHERE seq > ?1 AND seq <= ?2 AND batch_id = 0 ORDER BY seq LIMIT ?3",
+    )?;
+    let rows = statement.query(params![flush.cursor_seq, flush.upto_seq, max_records])?;
+    collect(rows, None)
+}
+
+/// The next records of the service whose turn it is, and that service.
+fn records_of_service(
+    connection: &Connection,
+    flush: &FlushRow,
+    max_records: u32,
+) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
+    let next: Option<Arc<str>> = connection
+        .prepare_cached(
+            "SELECT service_id FROM sealed_order WHERE (service_id, seq) > (?1, ?2) \
+             ORDER BY service_id, seq LIMIT 1",
+        )?
+        .query_row(params![flush.cursor_service, flush.cursor_seq], |row| row.get(0))
+        .optional()?;
+    let Some(service) = next else { return Ok((Vec::new(), None)) };
+    let after = if *service == *flush.cursor_service { flush.cursor_seq } else { 0 };
+    let mut statement = connection.prepare_cached(
+        "SELECT c.service_id, c.request_id, c.opening_at, c.status_id, c.modified_at, c.seq, c.committed_at \
+         FROM sealed_order o CROSS JOIN change c ON c.seq = o.seq \
+         WHERE o.service_id = ?1 AND o.seq > ?2 AND c.batch_id = 0 ORDER BY o.seq LIMIT ?3",
+    )?;
+    let rows = statement.query(params![service, after, max_records])?;
+    Ok((collect(rows, None)?, Some(service)))
+}
+
+fn form_backfill(
+    connection: &Connection,
+    flush: &FlushRow,
+    limits: Limits<'_>,
+) -> Result<Option<Batch>, LedgerError> {
+    let Some(range) = backfill::range(connection)? else { return Ok(None) };
+    let mut months =
+        connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
+    let mut months = months.query([])?;
+    while let Some(row) = months.next()? {
+        let month: u32 = row.get(0)?;
+        let rows = Waiting { month, range, by_service: flush.by_service, max_records: limits.max_records };
+        let (records, service) = rows.read(connection)?;
+        if records.is_empty() {
+            continue;
+        }
+        let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
+        for record in &records {
+            if !draft.take(record)? {
+                break;
+            }
+        }
+        let (batch, taken) = draft.finish(None, service, limits.now)?;
+        account(connection, &taken)?;
+        return Ok(Some(batch));
+    }
+    Ok(None)
+}
+
+/// Which waiting rows a batch of the backfill takes from: those of one month, and perhaps of one service.
+struct Waiting {
+    month: u32,
+    range: Range,
+    by_service: bool,
+    max_records: u32,
+}
+
+impl Waiting {
+    fn read(&self, connection: &Connection) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
+        let service = if self.by_service { self.first_service(connection)? } else { None };
+        let mut statement = connection.prepare_cached(
+            "SELECT service_id, request_id, opening_at, status_id, modified_at, -id, NULL \
+             FROM snapshot_row INDEXED BY snapshot_waiting WHERE state = 0 AND month = ?1 \
+             AND service_id >= coalesce(?2, '') AND (?2 IS NULL OR service_id = ?2) \
+             AND opening_at >= ?3 AND opening_at < ?4 ORDER BY service_id, id LIMIT ?5",
+        )?;
+        let range = self.range;
+        let rows = statement.query(params![
+            self.month,
+            service.as_deref(),
+            range.from_at,
+            range.to_at,
+            self.max_records
+        ])?;
+        Ok((collect(rows, Some(self.month))?, service))
+    }
+
+    fn first_service(&self, connection: &Connection) -> Result<Option<Arc<str>>, LedgerError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT service_id FROM snapshot_row INDEXED BY snapshot_waiting WHERE state = 0 AND month = ?1 \
+             AND opening_at >= ?2 AND opening_at < ?3 ORDER BY service_id, id LIMIT 1",
+        )?;
+        let range = self.range;
+        Ok(statement
+            .query_row(params![self.month, range.from_at, range.to_at], |row| row.get(0))
+            .optional()?)
+    }
+}
+
+/// Reads records; a negative place is a snapshot row's. Neighbours share the text of their service.
+fn collect(mut rows: rusqlite::Rows<'_>, month: Option<u32>) -> Result<Vec<Candidate>, LedgerError> {
+    let mut records: Vec<Candidate> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let service = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let service_id = match records.last() {
+            Some(last) if *last.change.service_id == *service => Arc::clone(&last.change.service_id),
+            _ => Arc::from(service),
+        };
+        let change = StatusChange {
+            service_id,
+            request_id: row.get(1)?,
+            opening_at: row.get(2)?,
+            status_id: row.get(3)?,
+            modified_at: row.get(4)?,
+        };
+        let place: i64 = row.get(5)?;
+        let item = if place > 0 { Item::Change(place) } else { Item::Snapshot(-place) };
+        records.push(Candidate { item, change, committed_at: row.get(6)?, month });
+    }
+    Ok(records)
+}
+
+/// Brings the counters up to date with what a new batch took.
+fn account(connection: &Connection, taken: &Taken) -> Result<(), LedgerError> {
+    meta::add(connection, meta::UNBATCHED, -taken.changes)?;
+    let mut rows = 0;
+    for (month, records) in &taken.months {
+        rows += records;
+        let by = Difference { waiting: -records, sending: *records, ..Difference::default() };
+        backfill::count(connection, *month, by)?;
+    }
+    meta::add(connection, meta::WAITING_ROWS, -rows)
+}

@@ -1,0 +1,247 @@
+//! Appending what the stream brings: one commit for changes and the position that covers them.
+
+use std::sync::Arc;
+
+use change::{Position, RowKey, Transaction as SourceTransaction};
+use normalizer::{RequestKey, StatusChange};
+use rusqlite::{CachedStatement, Connection, params};
+
+use crate::error::LedgerError;
+use crate::ledger::{Ledger, LogEnd};
+use crate::log_row::LogKind;
+use crate::meta;
+
+/// What one row change means, as far as it is known when it is captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A status change for certain.
+    Record(StatusChange),
+    /// A status, which is a change unless it repeats the request's last known one.
+    Candidate(StatusChange),
+    /// A row went away of which the log tells only the key; it is reported with a status.
+    Deletion {
+        /// The status that stands for the deletion.
+        status_id: u8,
+        /// When the row went away, in microseconds since the epoch.
+        modified_at: i64,
+    },
+    /// A row of this request was rejected, so its status is not known any more.
+    Broken(RequestKey),
+}
+
+/// One row change that may matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// What it means.
+    pub entry: Entry,
+    /// The key of the row as it became, where deletes are reported.
+    pub row_key: Option<RowKey>,
+    /// The key that the row had before, when the change altered it.
+    pub old_row_key: Option<RowKey>,
+    /// The transaction that made the change.
+    pub transaction: Arc<SourceTransaction>,
+}
+
+/// A row that could not be mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// A stable name of what is wrong with it.
+    pub code: &'static str,
+    /// What is wrong with it, for the operator.
+    pub reason: String,
+    /// The request it belongs to, where that could be told.
+    pub request: Option<RequestKey>,
+    /// Its mapped columns as JSON, so that it can be mapped again.
+    pub row: String,
+    /// The commit of the transaction that made it so; `None` for a row of a copy.
+    pub position: Option<Position>,
+    /// When that transaction committed, or the copy was made, in microseconds since the epoch.
+    pub at: i64,
+}
+
+/// What a piece of the log brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ingest {
+    /// Row changes that may matter, in log order.
+    pub captured: Vec<Captured>,
+    /// Rows that could not be mapped.
+    pub rejected: Vec<RejectedRow>,
+    /// Row changes of the table in this piece, those that do not matter included.
+    pub changes: u64,
+    /// Present only where the piece ends between transactions; what came without stays open.
+    pub position: Option<Position>,
+    /// When the piece was read, in microseconds since the epoch.
+    pub captured_at: i64,
+}
+
+impl Ledger {
+    /// Appends pieces of the log, in their order, in one commit.
+    ///
+    /// After `Ok`, everything up to the last piece's position is durable and may be acknowledged to the
+    /// database. After `Err`, nothing was stored.
+    ///
+    /// # Errors
+    /// [`crate::LedgerErrorKind::Full`] when the disk has no room: the stream must pause.
+    pub fn append(&mut self, pieces: &[Ingest]) -> Result<(), LedgerError> {
+        let mut log = self.log;
+        self.write("append captured changes", |transaction| {
+            let mut appender = Appender::new(transaction, &mut log)?;
+            for piece in pieces {
+                appender.append(piece)?;
+            }
+            appender.finish()
+        })?;
+        self.log = log;
+        Ok(())
+    }
+
+    /// Drops what was appended without a position: the stream starts again before it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn discard_open(&mut self) -> Result<(), LedgerError> {
+        if !self.log.is_open() {
+            return Ok(());
+        }
+        let committed_seq = self.log.committed_seq;
+        self.write("drop an unfinished transaction", |transaction| {
+            transaction.execute("DELETE FROM change WHERE seq > ?1", [committed_seq])?;
+            transaction.execute("DELETE FROM quarantine WHERE state = 1", [])?;
+            Ok(())
+        })?;
+        let committed_at = self.queries().committed_at()?;
+        self.log = LogEnd {
+            next_seq: committed_seq + 1,
+            committed_seq,
+            open_changes: 0,
+            open_rejected: 0,
+            committed_at,
+        };
+        Ok(())
+    }
+}
+
+struct Appender<'a> {
+    connection: &'a Connection,
+    log: &'a mut LogEnd,
+    change: CachedStatement<'a>,
+    row: CachedStatement<'a>,
+    position: Option<&'a Position>,
+    captured_changes: u64,
+    captured_at: Option<i64>,
+}
+
+impl<'a> Appender<'a> {
+    fn new(connection: &'a Connection, log: &'a mut LogEnd) -> Result<Self, LedgerError> {
+        let change = connection.prepare_cached(
+            "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
+             old_row_key, position, committed_at, captured_at, origin) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+        )?;
+        let row = connection.prepare_cached(
+            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
+             VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        Ok(Self { connection, log, change, row, position: None, captured_changes: 0, captured_at: None })
+    }
+
+    fn append(&mut self, piece: &'a Ingest) -> Result<(), LedgerError> {
+        for captured in &piece.captured {
+            self.change(captured, piece.captured_at)?;
+        }
+        let open = piece.position.is_none();
+        for rejected in &piece.rejected {
+            let request = rejected.request.as_ref();
+            self.row.execute(params![
+                open,
+                request.map(|request| &*request.service_id),
+                request.map(|request| &*request.request_id),
+                rejected.code,
+                rejected.reason,
+                rejected.row,
+                rejected.position.as_ref().map(Position::as_str),
+                rejected.at,
+            ])?;
+        }
+        self.log.open_changes += piece.changes;
+        self.captured_at = Some(piece.captured_at);
+        if let Some(last) = piece.captured.last() {
+            self.log.committed_at = Some(last.transaction.committed_at);
+        }
+        match &piece.position {
+            Some(position) => self.commit(position),
+            None => {
+                self.log.open_rejected += piece.rejected.len() as u64;
+                Ok(())
+            }
+        }
+    }
+
+    fn change(&mut self, captured: &Captured, captured_at: i64) -> Result<(), LedgerError> {
+        let (kind, service, request, status, opening, modified) = match &captured.entry {
+            Entry::Record(change) => fields(LogKind::Record, change),
+            Entry::Candidate(change) => fields(LogKind::Candidate, change),
+            Entry::Deletion { status_id, modified_at } => {
+                (LogKind::Deletion, None, None, Some(*status_id), None, Some(*modified_at))
+            }
+            Entry::Broken(request) => {
+                (LogKind::Broken, Some(&*request.service_id), Some(&*request.request_id), None, None, None)
+            }
+        };
+        let statement = &mut self.change;
+        statement.raw_bind_parameter(1, self.log.next_seq)?;
+        statement.raw_bind_parameter(2, kind)?;
+        statement.raw_bind_parameter(3, service)?;
+        statement.raw_bind_parameter(4, request)?;
+        statement.raw_bind_parameter(5, status)?;
+        statement.raw_bind_parameter(6, opening)?;
+        statement.raw_bind_parameter(7, modified)?;
+        statement.raw_bind_parameter(8, captured.row_key.as_ref().map(RowKey::as_str))?;
+        statement.raw_bind_parameter(9, captured.old_row_key.as_ref().map(RowKey::as_str))?;
+        statement.raw_bind_parameter(10, captured.transaction.position.as_str())?;
+        statement.raw_bind_parameter(11, captured.transaction.committed_at)?;
+        statement.raw_bind_parameter(12, captured_at)?;
+        statement.raw_execute()?;
+        self.log.next_seq += 1;
+        Ok(())
+    }
+
+    /// Everything so far belongs to committed transactions.
+    fn commit(&mut self, position: &'a Position) -> Result<(), LedgerError> {
+        if self.log.open_rejected > 0 {
+            self.connection.execute("UPDATE quarantine SET state = 0 WHERE state = 1", [])?;
+        }
+        self.position = Some(position);
+        self.captured_changes += self.log.open_changes;
+        self.log.committed_seq = self.log.next_seq - 1;
+        self.log.open_changes = 0;
+        self.log.open_rejected = 0;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), LedgerError> {
+        let connection = self.connection;
+        if let Some(captured_at) = self.captured_at {
+            meta::set(connection, meta::CAPTURED_AT, captured_at)?;
+        }
+        let Some(position) = self.position else { return Ok(()) };
+        meta::set(connection, meta::POSITION, position.as_str())?;
+        meta::set(connection, meta::COMMITTED_SEQ, self.log.committed_seq)?;
+        meta::set(connection, meta::COMMITTED_AT, self.log.committed_at)?;
+        let captured = i64::try_from(self.captured_changes).unwrap_or(i64::MAX);
+        meta::add(connection, meta::CAPTURED_CHANGES, captured)
+    }
+}
+
+type Fields<'a> = (LogKind, Option<&'a str>, Option<&'a str>, Option<u8>, Option<i64>, Option<i64>);
+
+fn fields(kind: LogKind, change: &StatusChange) -> Fields<'_> {
+    (
+        kind,
+        Some(&*change.service_id),
+        Some(&*change.request_id),
+        Some(change.status_id),
+        Some(change.opening_at),
+        Some(change.modified_at),
+    )
+}

@@ -1,0 +1,176 @@
+//! The ledger, opened for writing.
+
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use change::Checkpoint;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::error::LedgerError;
+use crate::lock::Lock;
+use crate::meta;
+use crate::queries::Queries;
+use crate::schema;
+
+/// The ledger's file in its folder.
+pub(crate) fn file_of(dir: &Path) -> PathBuf {
+    dir.join("ledger.sqlite")
+}
+
+/// The durable store of one connector, opened by the one process that may write it.
+///
+/// Every method that changes something is one commit: after `Ok` it survives power loss, after `Err`
+/// nothing of it happened.
+#[derive(Debug)]
+pub struct Ledger {
+    // Before the lock, so that the file is closed when the lock is given up.
+    queries: Queries,
+    pub(crate) log: LogEnd,
+    _lock: Lock,
+}
+
+/// Where the log ends, kept in memory so that appending reads nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogEnd {
+    /// The seq of the next row.
+    pub(crate) next_seq: i64,
+    /// Rows up to here belong to committed transactions.
+    pub(crate) committed_seq: i64,
+    /// Row changes of the open transaction.
+    pub(crate) open_changes: u64,
+    /// Rejected rows of the open transaction.
+    pub(crate) open_rejected: u64,
+    /// When the newest transaction committed, as far as rows of it were captured.
+    pub(crate) committed_at: Option<i64>,
+}
+
+impl LogEnd {
+    /// Whether the log ends within a transaction whose commit has not been read.
+    pub(crate) fn is_open(&self) -> bool {
+        self.next_seq > self.committed_seq + 1 || self.open_changes > 0 || self.open_rejected > 0
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, making both where they are missing, in the name of `holder`: what a
+    /// second process is told, such as `bitacora run since 2026-11-22T02:00:00Z`.
+    ///
+    /// What an earlier process left open is dropped, because its stream ended with it.
+    ///
+    /// # Errors
+    /// [`crate::LedgerErrorKind::Held`] when another process has it open; also when the folder cannot be
+    /// made, and when the file is damaged or of a newer version.
+    pub fn open(dir: &Path, holder: &str) -> Result<Self, LedgerError> {
+        make_folder(dir)?;
+        let lock = Lock::take(dir, holder)?;
+        let doing = format!("open the ledger in {}", dir.display());
+        let connection = connect(dir).map_err(|error| error.while_doing(&doing))?;
+        let log = log_end(&connection).map_err(|error| error.while_doing(&doing))?;
+        let mut ledger = Self { queries: Queries::new(connection), log, _lock: lock };
+        ledger.discard_open()?;
+        ledger.release_all_suspects()?;
+        Ok(ledger)
+    }
+
+    /// What can be asked.
+    #[must_use]
+    pub fn queries(&self) -> &Queries {
+        &self.queries
+    }
+
+    /// Stores where the stream goes on: an operator's choice, or the place that a fresh reservation of the
+    /// log begins at.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+        self.write("store the position", |transaction| store_checkpoint(transaction, checkpoint))
+    }
+
+    /// Leaves a note under `key`, in place of an earlier one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn set_note(&mut self, key: &str, value: &str) -> Result<(), LedgerError> {
+        let key = format!("{}{key}", meta::NOTE_PREFIX);
+        self.write("store a note", |transaction| meta::set(transaction, &key, value))
+    }
+
+    /// Takes the note under `key` away.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn clear_note(&mut self, key: &str) -> Result<(), LedgerError> {
+        let key = format!("{}{key}", meta::NOTE_PREFIX);
+        self.write("clear a note", |transaction| meta::clear(transaction, &key))
+    }
+
+    /// Runs `work` in one transaction; `doing` names it in errors.
+    pub(crate) fn write<R>(
+        &mut self,
+        doing: &str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<R, LedgerError>,
+    ) -> Result<R, LedgerError> {
+        let run = || {
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = self.queries.connection.transaction_with_behavior(behavior)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|error: LedgerError| error.while_doing(doing))
+    }
+}
+
+impl Deref for Ledger {
+    type Target = Queries;
+
+    fn deref(&self) -> &Queries {
+        &self.queries
+    }
+}
+
+pub(crate) fn store_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+    meta::set(connection, meta::POSITION, checkpoint.position.as_str())?;
+    meta::set(connection, meta::SERVER, checkpoint.server.as_str())
+}
+
+fn make_folder(dir: &Path) -> Result<(), LedgerError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    // Status changes are personal data: other users of the machine have no business with them.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(dir)
+        .map_err(|error| LedgerError::io(format!("make the ledger's folder {}", dir.display()), error))
+}
+
+fn connect(dir: &Path) -> Result<Connection, LedgerError> {
+    let file = file_of(dir);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // SQLite gives its log file the same rights as the main file.
+    options.open(&file).map_err(|error| LedgerError::io(format!("open {}", file.display()), error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&file, flags)?;
+    schema::prepare(&mut connection)?;
+    Ok(connection)
+}
+
+fn log_end(connection: &Connection) -> Result<LogEnd, LedgerError> {
+    let committed_seq = meta::number(connection, meta::COMMITTED_SEQ)?;
+    let last: Option<i64> = connection.query_row("SELECT max(seq) FROM change", [], |row| row.get(0))?;
+    let open_rejected =
+        connection.query_row("SELECT count(*) FROM quarantine WHERE state = 1", [], |row| row.get(0))?;
+    Ok(LogEnd {
+        next_seq: last.unwrap_or(0).max(committed_seq) + 1,
+        committed_seq,
+        open_changes: 0,
+        open_rejected,
+        committed_at: meta::get(connection, meta::COMMITTED_AT)?,
+    })
+}

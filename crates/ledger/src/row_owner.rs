@@ -1,0 +1,163 @@
+//! Which request a row of the source belongs to, so that a deletion that tells only the row's key can be
+//! reported.
+//!
+//! Keys pass from request to request when rows are altered, so a slice's rows are visited by key in log
+//! order: each deletion belongs to the last owner before it.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::LedgerError;
+use crate::log_row::LogKind;
+
+/// The request that owns a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) service_id: String,
+    pub(crate) request_id: String,
+    pub(crate) opening_at: Option<i64>,
+    pub(crate) seq: i64,
+}
+
+/// Gives each deletion of the slice `(after, upto]` its request, and brings the owners up to date.
+///
+/// Deletions of rows that nobody knows go to quarantine. Returns how many those are.
+pub(crate) fn resolve(connection: &Connection, after: i64, upto: i64) -> Result<u64, LedgerError> {
+    if !has_keys(connection, after, upto)? {
+        return Ok(0);
+    }
+    let mut events = connection.prepare_cached(
+        "SELECT row_key AS key, seq, 0 AS leaves, kind, service_id, request_id, opening_at \
+         FROM change WHERE seq > ?1 AND seq <= ?2 AND row_key IS NOT NULL \
+         UNION ALL \
+         SELECT old_row_key, seq, 1, kind, service_id, request_id, opening_at \
+         FROM change WHERE seq > ?1 AND seq <= ?2 AND old_row_key IS NOT NULL \
+         ORDER BY key, seq, leaves DESC",
+    )?;
+    let mut rows = events.query([after, upto])?;
+    let mut visit = Visit { connection, key: String::new(), stored: None, owner: None };
+    while let Some(row) = rows.next()? {
+        let key = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        if key != visit.key {
+            visit.turn_to(key)?;
+        }
+        visit.event(row)?;
+    }
+    visit.store()?;
+    drop(rows);
+    quarantine_unknown(connection, after, upto)
+}
+
+fn has_keys(connection: &Connection, after: i64, upto: i64) -> Result<bool, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM change WHERE seq > ?1 AND seq <= ?2 \
+         AND (row_key IS NOT NULL OR old_row_key IS NOT NULL OR kind = ?3))",
+    )?;
+    Ok(statement.query_row(params![after, upto, LogKind::Deletion], |row| row.get(0))?)
+}
+
+/// All events of one key, in log order.
+struct Visit<'a> {
+    connection: &'a Connection,
+    key: String,
+    stored: Option<Owner>,
+    owner: Option<Owner>,
+}
+
+impl Visit<'_> {
+    fn turn_to(&mut self, key: &str) -> Result<(), LedgerError> {
+        self.store()?;
+        key.clone_into(&mut self.key);
+        self.stored = owner_of(self.connection, key)?;
+        self.owner.clone_from(&self.stored);
+        Ok(())
+    }
+
+    fn event(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
+        let seq: i64 = row.get(1)?;
+        let leaves: bool = row.get(2)?;
+        if leaves {
+            self.owner = None;
+            return Ok(());
+        }
+        let kind: LogKind = row.get(3)?;
+        if kind == LogKind::Deletion {
+            let deleted = self.owner.take();
+            return deleted.map_or(Ok(()), |owner| assign(self.connection, seq, &owner));
+        }
+        let (service_id, request_id): (String, String) = (row.get(4)?, row.get(5)?);
+        let before = self.owner.take();
+        let same = before.filter(|owner| owner.service_id == service_id && owner.request_id == request_id);
+        // A rejected row tells no opening; the one told before holds.
+        let opening_at = row.get::<_, Option<i64>>(6)?.or(same.and_then(|owner| owner.opening_at));
+        self.owner = Some(Owner { service_id, request_id, opening_at, seq });
+        Ok(())
+    }
+
+    fn store(&mut self) -> Result<(), LedgerError> {
+        match (&self.stored, &self.owner) {
+            (before, after) if before == after => Ok(()),
+            (_, Some(owner)) => set_owner(self.connection, &self.key, owner),
+            (_, None) => {
+                let statement = "DELETE FROM row_owner WHERE row_key = ?1";
+                self.connection.prepare_cached(statement)?.execute([&self.key])?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn assign(connection: &Connection, seq: i64, owner: &Owner) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE change SET service_id = ?2, request_id = ?3, opening_at = coalesce(?4, \
+         (SELECT opening_at FROM known WHERE service_id = ?2 AND request_id = ?3)) WHERE seq = ?1",
+    )?;
+    statement.execute(params![seq, owner.service_id, owner.request_id, owner.opening_at])?;
+    Ok(())
+}
+
+/// Who owns the row with this key.
+pub(crate) fn owner_of(connection: &Connection, key: &str) -> Result<Option<Owner>, LedgerError> {
+    let mut statement = connection
+        .prepare_cached("SELECT service_id, request_id, opening_at, seq FROM row_owner WHERE row_key = ?1")?;
+    let found = statement.query_row([key], |row| {
+        Ok(Owner {
+            service_id: row.get(0)?,
+            request_id: row.get(1)?,
+            opening_at: row.get(2)?,
+            seq: row.get(3)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Notes who owns the row with this key from now on.
+pub(crate) fn set_owner(connection: &Connection, key: &str, owner: &Owner) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO row_owner(row_key, service_id, request_id, opening_at, seq) \
+         VALUES(?1, ?2, ?3, ?4, ?5)",
+    )?;
+    statement.execute(params![key, owner.service_id, owner.request_id, owner.opening_at, owner.seq])?;
+    Ok(())
+}
+
+/// A deletion without a request, or of a request whose opening nobody knows, cannot become a record.
+fn quarantine_unknown(connection: &Connection, after: i64, upto: i64) -> Result<u64, LedgerError> {
+    let moved = connection
+        .prepare_cached(
+            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
+             SELECT 0, 0, 0, service_id, request_id, 'unknown_deleted_row', \
+             'a row was deleted of which the log tells only the key (' || \
+             coalesce(replace(row_key, char(31), ', '), 'none') || \
+             '), and no request with this row is known', '{}', position, committed_at \
+             FROM change WHERE seq > ?1 AND seq <= ?2 AND kind = ?3 \
+             AND (request_id IS NULL OR opening_at IS NULL)",
+        )?
+        .execute(params![after, upto, LogKind::Deletion])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM change WHERE seq > ?1 AND seq <= ?2 AND kind = ?3 \
+             AND (request_id IS NULL OR opening_at IS NULL)",
+        )?
+        .execute(params![after, upto, LogKind::Deletion])?;
+    Ok(moved as u64)
+}

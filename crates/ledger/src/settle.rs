@@ -1,0 +1,170 @@
+//! What appended log rows mean: slices of the log, merged by request with the last known statuses.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::absorb::{self, Marker};
+use crate::copy_state;
+use crate::error::LedgerError;
+use crate::known::{Fate, Known, KnownTable, LogRow};
+use crate::ledger::Ledger;
+use crate::log_row::LogKind;
+use crate::meta;
+use crate::row_owner;
+
+/// What one step of settling did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// Whether committed log rows are left for another step.
+    pub more: bool,
+    /// Status changes that joined the delta.
+    pub records: u64,
+    /// Candidates that repeated what is known, and went.
+    pub unchanged: u64,
+}
+
+impl Ledger {
+    /// Settles the next slice of at most `max_rows` committed log rows, or merges one page or copy whose
+    /// turn it is, in one commit. Memory does not grow with either.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written; the slice is then settled by a later call.
+    pub fn settle(&mut self, max_rows: u64) -> Result<Settled, LedgerError> {
+        let committed = self.log.committed_seq;
+        if meta::number(&self.queries().connection, meta::SETTLED_SEQ)? >= committed {
+            return Ok(Settled::default());
+        }
+        self.write("settle captured changes", |transaction| {
+            settle_next(transaction, committed, max_rows.max(1))
+        })
+    }
+
+    /// Settles everything that is committed.
+    pub(crate) fn settle_all(&mut self) -> Result<(), LedgerError> {
+        /// Rows that one commit takes.
+        const SLICE_ROWS: u64 = 50_000;
+        while self.settle(SLICE_ROWS)?.more {}
+        Ok(())
+    }
+}
+
+fn settle_next(transaction: &Transaction<'_>, committed: i64, max_rows: u64) -> Result<Settled, LedgerError> {
+    let settled = meta::number(transaction, meta::SETTLED_SEQ)?;
+    let marker = absorb::next_marker(transaction, settled)?.filter(|marker| marker.seq <= committed);
+    let limit = marker.as_ref().map_or(committed, |marker| marker.seq - 1);
+    let (upto, mut result) = match (slice_end(transaction, settled, limit, max_rows)?, marker) {
+        (Some(upto), _) => (upto, settle_slice(transaction, settled, upto)?),
+        (None, Some(marker)) => (marker.seq + marker.reserved, merge_copy(transaction, &marker)?),
+        (None, None) => (committed, Settled::default()),
+    };
+    meta::set(transaction, meta::SETTLED_SEQ, upto)?;
+    meta::add(transaction, meta::UNBATCHED, i64::try_from(result.records).unwrap_or(i64::MAX))?;
+    result.more = upto < committed;
+    Ok(result)
+}
+
+/// The last seq of the slice, or `None` when there are no rows up to `limit`.
+fn slice_end(
+    connection: &Connection,
+    settled: i64,
+    limit: i64,
+    max_rows: u64,
+) -> Result<Option<i64>, LedgerError> {
+    let full: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM change WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT 1 OFFSET ?3")?
+        .query_row(params![settled, limit, max_rows - 1], |row| row.get(0))
+        .optional()?;
+    if full.is_some() {
+        return Ok(full);
+    }
+    let any: bool = connection
+        .prepare_cached("SELECT EXISTS(SELECT 1 FROM change WHERE seq > ?1 AND seq <= ?2)")?
+        .query_row([settled, limit], |row| row.get(0))?;
+    Ok(any.then_some(limit))
+}
+
+fn merge_copy(connection: &Connection, marker: &Marker) -> Result<Settled, LedgerError> {
+    let emitted = absorb::absorb(connection, marker)?;
+    connection.execute("DELETE FROM marker WHERE seq = ?1", [marker.seq])?;
+    copy_state::complete_when_merged(connection, marker.copy_id)?;
+    Ok(Settled { records: emitted, ..Settled::default() })
+}
+
+fn settle_slice(connection: &Connection, after: i64, upto: i64) -> Result<Settled, LedgerError> {
+    row_owner::resolve(connection, after, upto)?;
+    let mut merge = Merge::new(connection, copy_state::is_fenced_copy_under_way(connection)?)?;
+    // Sorted by SQLite, which spills to a temporary file: the slice may be larger than memory. All rows are
+    // read before the first is seen, so that rows may be deleted meanwhile.
+    let mut rows = connection.prepare_cached(
+        "SELECT service_id, request_id, seq, kind, status_id, opening_at, modified_at FROM change \
+         WHERE seq > ?1 AND seq <= ?2 ORDER BY service_id, request_id, seq",
+    )?;
+    let mut rows = rows.query([after, upto])?;
+    while let Some(row) = rows.next()? {
+        merge.visit(row)?;
+    }
+    merge.store()?;
+    Ok(merge.result)
+}
+
+/// The rows of one request after the other.
+struct Merge<'a> {
+    known: KnownTable<'a>,
+    delete: CachedStatement<'a>,
+    track: bool,
+    service_id: String,
+    request_id: String,
+    before: Option<Known>,
+    now: Known,
+    result: Settled,
+}
+
+impl<'a> Merge<'a> {
+    fn new(connection: &'a Connection, track: bool) -> Result<Self, LedgerError> {
+        Ok(Self {
+            known: KnownTable::new(connection)?,
+            delete: connection.prepare_cached("DELETE FROM change WHERE seq = ?1")?,
+            track,
+            service_id: String::new(),
+            request_id: String::new(),
+            before: None,
+            now: Known::default(),
+            result: Settled::default(),
+        })
+    }
+
+    fn visit(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
+        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if service_id != self.service_id || request_id != self.request_id {
+            self.store()?;
+            service_id.clone_into(&mut self.service_id);
+            request_id.clone_into(&mut self.request_id);
+            self.before = self.known.find(service_id, request_id)?;
+            self.now = self.before.unwrap_or_default();
+        }
+        let row = LogRow {
+            seq: row.get(2)?,
+            kind: row.get(3)?,
+            status_id: row.get::<_, Option<u8>>(4)?.unwrap_or(0),
+            opening_at: row.get(5)?,
+            modified_at: row.get(6)?,
+        };
+        if self.now.visit(&row, self.track) == Fate::Stays {
+            self.result.records += 1;
+            return Ok(());
+        }
+        self.delete.execute([row.seq])?;
+        if row.kind != LogKind::Broken {
+            self.result.unchanged += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes what is known of the request now, unless that is what was known before.
+    fn store(&mut self) -> Result<(), LedgerError> {
+        if self.before.unwrap_or_default() == self.now {
+            return Ok(());
+        }
+        self.known.store(&self.service_id, &self.request_id, &self.now)
+    }
+}
