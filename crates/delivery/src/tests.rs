@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::{Answer, Delivery, DeliveryConfig, Precision, Secret, Verdict};
 
 mod certificates;
+mod rehearsal;
 
 const ACKNOWLEDGED: &str = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 27\r\n\r\n\
                             {\"code\":201,\"success\":true}";

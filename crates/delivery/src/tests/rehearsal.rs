@@ -1,0 +1,97 @@
+//! Deliveries to the dashboard's simulator, fault by fault.
+
+use bytes::Bytes;
+use normalizer::StatusChange;
+use tablero::{Fault, Tablero, TableroConfig};
+
+use super::{PATIENCE, SHORT, config, summary};
+use crate::{Delivery, DeliveryConfig, Secret};
+
+fn changes(count: usize) -> impl Iterator<Item = StatusChange> {
+    (0..count).map(|number| StatusChange {
+        service_id: "101".into(),
+        request_id: format!("REQ-{number}").into(),
+        opening_at: 1_749_801_600_000_000,
+        status_id: 2,
+        modified_at: 1_749_809_700_123_456,
+    })
+}
+
+fn batch(delivery: &Delivery, count: usize) -> Bytes {
+    let mut body = delivery.body(1000, 1_000_000);
+    assert!(changes(count).all(|change| body.push(&change)));
+    body.finish().into()
+}
+
+#[tokio::test]
+async fn a_full_batch_is_taken_as_it_was_meant() {
+    let tablero = Tablero::start(TableroConfig::default()).await.unwrap();
+    let delivery = Delivery::new(config(tablero.url())).unwrap();
+    let body = batch(&delivery, 1000);
+    assert_eq!(summary(&delivery.post(body.clone()).await), "acknowledged");
+    assert_eq!(tablero.received()[0].body, body);
+    let records = tablero.records();
+    assert_eq!((records.len(), records[999].request_id.as_str()), (1000, "REQ-999"));
+    assert_eq!(records[0].last_modified_date, "2025-06-13T10:15:00.123456Z");
+    assert_eq!(delivery.probe().await.unwrap().doubt, None);
+}
+
+#[tokio::test]
+async fn every_fault_of_the_simulator_has_its_verdict_and_tells_whether_the_batch_is_there() {
+    let cases = [
+        ("none", "acknowledged", 1),
+        ("500", "retry server_error", 0),
+        ("503", "retry server_error", 0),
+        ("429", "retry too_many_requests", 0),
+        ("400", "refused refused", 0),
+        ("413", "too-large too_large", 0),
+        ("401", "halt unauthorized", 0),
+        ("404", "halt not_found", 0),
+        ("html", "retry html_answer", 0),
+        ("empty", "retry empty_answer", 0),
+        ("success-false", "refused success_false", 0),
+        ("reset", "retry connection_lost", 0),
+        ("reset-after-store", "retry connection_lost", 1),
+        ("hang", "retry timeout", 0),
+        ("hang-after-store", "retry timeout", 1),
+        ("slow", "retry timeout", 1),
+        ("garbage", "retry connection_lost", 0),
+        ("redirect", "halt redirect", 0),
+        ("truncated", "retry connection_lost", 1),
+        ("poison:REQ-1", "refused refused", 0),
+        ("x-road-access-denied", "halt x_road_access_denied", 0),
+        ("x-road-network-error", "retry x_road_network", 0),
+        ("x-road-timeout", "retry x_road_io", 0),
+        ("huge-answer", "retry unreadable_answer", 1),
+    ];
+    assert_eq!(cases.len(), Fault::all().count());
+    for (fault, expected, batches) in cases {
+        let fault: Fault = fault.parse().unwrap();
+        let tablero =
+            Tablero::start(TableroConfig { fault: fault.clone(), ..TableroConfig::default() }).await.unwrap();
+        let is_slow = expected == "retry timeout";
+        let timeout = if is_slow { SHORT } else { PATIENCE };
+        let delivery = Delivery::new(DeliveryConfig { timeout, ..config(tablero.url()) }).unwrap();
+        assert_eq!(summary(&delivery.post(batch(&delivery, 2)).await), expected, "{fault}");
+        assert_eq!(tablero.summary().batches, batches, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_and_a_path_through_x_road_arrive() {
+    let tablero =
+        Tablero::start(TableroConfig { api_key: Some("k-1".to_owned()), ..TableroConfig::default() })
+            .await
+            .unwrap();
+    let url = tablero.url().replace("/api/load", "/r1/DO/GOB/CNC/MONITOREO/INTEGRACION/api/load");
+    let delivery = Delivery::new(DeliveryConfig {
+        headers: vec![("api-key".to_owned(), Secret::new("k-1"))],
+        x_road_client: Some("DO/GOB/INSTITUCION/SUBSISTEMA".to_owned()),
+        ..config(url)
+    })
+    .unwrap();
+    assert_eq!(summary(&delivery.post(batch(&delivery, 1)).await), "acknowledged");
+    let request = &tablero.requests()[0];
+    assert_eq!(request.header("x-road-client"), Some("DO/GOB/INSTITUCION/SUBSISTEMA"));
+    assert_eq!(delivery.probe().await.unwrap().doubt, None);
+}
