@@ -1,0 +1,174 @@
+//! `[delivery]`: where the records go, and how patiently.
+
+use std::time::Duration;
+
+use delivery::{Precision, RetryPolicy};
+use pipeline::GroupBy;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::certificate::{self, CertificateFile};
+use super::item::Item;
+use super::reader::{Secrets, Section};
+use super::secret::Secret;
+
+/// `[delivery]`.
+#[derive(Debug, Clone)]
+pub struct DeliverySection {
+    /// The address that takes the records.
+    pub url: Url,
+    /// Who calls, in X-Road's words.
+    pub x_road_client: Option<String>,
+    /// Further headers, in the order of their names.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// Records in one POST at most.
+    pub batch_size: u32,
+    /// Bytes in one POST at most.
+    pub max_body: u64,
+    /// How records are grouped into POSTs.
+    pub group_by: GroupBy,
+    /// How long one POST may take, answer included.
+    pub timeout: Duration,
+    /// How failed attempts are repeated.
+    pub retry: RetryPolicy,
+    /// How fine the fractions of seconds are.
+    pub timestamps: Precision,
+    /// The private authority that signed the endpoint's certificate.
+    pub tls_ca: Option<CertificateFile>,
+    /// Whether the endpoint's certificate is accepted unseen.
+    pub tls_insecure: bool,
+}
+
+/// The dashboard's own limit.
+const BATCH_SIZE_MAX: i64 = 1000;
+
+/// A NestJS server refuses bodies over 102,400 bytes unless told otherwise.
+const MAX_BODY_DEFAULT: u64 = 100_000;
+
+/// X-Road refuses what is larger.
+const MAX_BODY_LIMITS: (u64, u64) = (1_024, 10 << 20);
+
+/// X-Road itself may take 60 s; a shorter wait makes deliveries of unknown outcome.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(90);
+
+/// Headers that the product writes itself.
+const OWN_HEADERS: [&str; 6] =
+    ["content-type", "content-length", "host", "transfer-encoding", "connection", "accept-encoding"];
+
+const GROUPS: [(&str, GroupBy); 2] = [("none", GroupBy::None), ("service", GroupBy::Service)];
+
+const PRECISIONS: [(&str, Precision); 3] =
+    [("micros", Precision::Micros), ("millis", Precision::Millis), ("seconds", Precision::Seconds)];
+
+pub(super) fn read(section: &Section<'_, '_>) -> Option<DeliverySection> {
+    let url = section.required("url").and_then(|item| url(&item));
+    let x_road_client = section.maybe("x_road_client", x_road_client);
+    let headers = section.or("headers", Vec::new(), headers);
+    let batch_size =
+        section.or("batch_size", 1000, |item| item.integer((1, BATCH_SIZE_MAX))?.try_into().ok());
+    let max_body = section.or("max_body", MAX_BODY_DEFAULT, |item| item.size(MAX_BODY_LIMITS));
+    let group_by = section.or("group_by", GroupBy::None, |item| item.choice(&GROUPS));
+    let limits = (Duration::from_millis(100), Duration::from_secs(3600));
+    let timeout = section.or("timeout", TIMEOUT_DEFAULT, |item| item.duration(limits));
+    let retry = retry(&section.section("retry"));
+    let timestamps = section.or("timestamps", Precision::Micros, |item| item.choice(&PRECISIONS));
+    let tls_ca = section.maybe("tls_ca", certificate::read);
+    let tls_insecure = section.or("tls_insecure", false, Item::boolean);
+    Some(DeliverySection {
+        url: url?,
+        x_road_client: x_road_client?,
+        headers: headers?,
+        batch_size: batch_size?,
+        max_body: max_body?,
+        group_by: group_by?,
+        timeout: timeout?,
+        retry: retry?,
+        timestamps: timestamps?,
+        tls_ca: tls_ca?,
+        tls_insecure: tls_insecure?,
+    })
+}
+
+fn url(item: &Item<'_, '_>) -> Option<Url> {
+    let text = item.text()?;
+    let example =
+        Some("write the whole address, such as \"https://security-server/r1/…/api/load\"".to_owned());
+    let url = match Url::parse(&text) {
+        Ok(url) => url,
+        Err(error) => return item.problem(format!("not an address: {error}"), example),
+    };
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return item.problem("expected an http or https address of a server", example);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return item.problem(
+            "an address must not carry a user or a password",
+            Some("write them as [delivery] headers = { authorization = \"Basic ${…}\" }".into()),
+        );
+    }
+    Some(url)
+}
+
+fn x_road_client(item: &Item<'_, '_>) -> Option<String> {
+    let client = item.text()?;
+    let parts: Vec<_> = client.split('/').collect();
+    let plain = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
+    if !(3..=4).contains(&parts.len()) || !parts.iter().all(plain) {
+        return item.problem(
+            format!("\"{client}\" is not the identifier of an X-Road client"),
+            Some("write instance/class/member/subsystem, such as \"DO/GOB/OGTIC/VALIDADOR\"".into()),
+        );
+    }
+    Some(client)
+}
+
+fn headers(item: &Item<'_, '_>) -> Option<Vec<(HeaderName, Secret)>> {
+    let headers: Vec<_> = item.pairs()?.iter().map(|(name, value)| header(name, value)).collect();
+    headers.into_iter().collect()
+}
+
+fn header(name: &str, item: &Item<'_, '_>) -> Option<(HeaderName, Secret)> {
+    let value = item.secret();
+    let Ok(name) = HeaderName::try_from(name) else {
+        return item.problem(
+            format!("\"{name}\" cannot be the name of a header"),
+            Some("use letters, digits and `-`, such as api-key".into()),
+        );
+    };
+    if OWN_HEADERS.contains(&name.as_str()) {
+        return item.problem("bitacora writes this header itself", Some("leave it out".into()));
+    }
+    if name.as_str() == "x-road-client" {
+        return item.problem("has a key of its own", Some("write [delivery] x_road_client = \"…\"".into()));
+    }
+    let value = value?;
+    if item.reader.secrets == Secrets::Needed && value.expose().trim().is_empty() {
+        return item.problem("must not be empty", Some("leave the header out where it is not needed".into()));
+    }
+    if HeaderValue::from_str(value.expose()).is_err() {
+        return item.problem(
+            "the value cannot be sent in a header: it holds a line break or another control character",
+            Some("check the variable or file that it comes from".into()),
+        );
+    }
+    Some((name, value))
+}
+
+fn retry(section: &Section<'_, '_>) -> Option<RetryPolicy> {
+    let pause = (Duration::from_millis(10), Duration::from_secs(86_400));
+    let patience = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let first = section.or("first", Duration::from_secs(2), |item| item.duration(pause));
+    let factor = section.or("factor", 2.0, |item| item.number((1.0, 100.0)));
+    let cap = section.or("cap", Duration::from_secs(300), |item| item.duration(pause));
+    let give_up_after =
+        section.or("give_up_after", Duration::from_secs(6 * 3600), |item| item.duration(patience));
+    let retry = RetryPolicy { first: first?, factor: factor?, cap: cap?, give_up_after: give_up_after? };
+    if retry.cap < retry.first {
+        return section.problem(
+            "cap",
+            "is shorter than `first`",
+            "no pause can be longer than `cap`: raise it, or lower `first`",
+        );
+    }
+    Some(retry)
+}
