@@ -1,1 +1,74 @@
 //! The bitacora binary: configuration, wiring, commands, status page, metrics.
+//!
+//! # Layout
+//! - [`args`]: the command line
+//! - [`config`]: the configuration file
+//! - [`exit`]: exit statuses and errors for people
+//! - `commands`: one file per command
+//! - `terminal`, `progress`: tables, numbers and progress as people read them
+//! - `daemon`: the product put together from a configuration
+//! - `control`: how commands reach a running daemon
+//! - `serve`: status page, health and metrics
+//! - `logging`, `stop`: log lines and signals
+
+pub mod args;
+mod commands;
+pub mod config;
+mod control;
+mod daemon;
+pub mod exit;
+mod logging;
+mod progress;
+mod serve;
+mod stop;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use args::Cli;
+use exit::{Exit, Failure};
+
+/// Two workers: one loop reads the log while another waits for the dashboard; the ledger has a thread of
+/// its own.
+const WORKERS: usize = 2;
+
+/// Runs the command that `args` names, the program's name first, and prints why it failed, if it does.
+pub fn main_with<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when even this cannot be printed.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match execute(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            terminal::complain(&failure.to_string());
+            failure.exit().into()
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<Exit, Failure> {
+    // One provider of cryptography for every library in the process; a second call finds the first one's.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    logging::start(cli.global.log_format, cli.global.verbose, cli.command.is_brief());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("start the threads of the program").caused_by(&error))?;
+    let ended = runtime.block_on(async {
+        let stop = stop::on_signal()?;
+        commands::dispatch(cli, stop).await
+    });
+    // A thread that waits for a disk or a name server must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    ended
+}

@@ -1,0 +1,62 @@
+//! Log lines, on stderr.
+
+use std::io::IsTerminal;
+
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::args::LogFormat;
+
+/// The product's own crates: libraries speak up only when something is wrong, or at `-vv`.
+const OWN: [&str; 8] =
+    ["bitacora", "change", "normalizer", "ledger", "delivery", "pipeline", "tablero", "postgres_connector"];
+
+/// Sends log lines to stderr from now on.
+///
+/// `quietly` is for commands whose result is what somebody reads: they log warnings only. A second call in
+/// one process changes nothing.
+pub(crate) fn start(format: LogFormat, verbose: u8, quietly: bool) {
+    let (own, others) = levels(verbose, quietly);
+    let targets = Targets::new()
+        .with_default(others)
+        .with_targets(OWN.map(|name| (name, LevelFilter::from_level(own))));
+    let registry = tracing_subscriber::registry();
+    let started = match format {
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(verbose > 0);
+            registry.with(lines.with_filter(targets)).try_init()
+        }
+        LogFormat::Json => {
+            let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            registry.with(lines.with_filter(targets)).try_init()
+        }
+    };
+    // Only the second call in one process fails, and then the first one's choice stands.
+    drop(started);
+}
+
+fn levels(verbose: u8, quietly: bool) -> (Level, LevelFilter) {
+    match (verbose, quietly) {
+        (0, true) => (Level::WARN, LevelFilter::ERROR),
+        (0, false) => (Level::INFO, LevelFilter::WARN),
+        (1, _) => (Level::DEBUG, LevelFilter::WARN),
+        _ => (Level::TRACE, LevelFilter::DEBUG),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_says_more_than_a_command_and_v_says_more_still() {
+        assert_eq!(levels(0, true).0, Level::WARN);
+        assert_eq!(levels(0, false).0, Level::INFO);
+        assert_eq!(levels(1, true), levels(1, false));
+        assert_eq!(levels(9, true), (Level::TRACE, LevelFilter::DEBUG));
+    }
+}
