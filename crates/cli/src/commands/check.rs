@@ -1,0 +1,87 @@
+//! `bitacora check`: everything that must be right before the first row is captured, all at once.
+
+mod ledger_folder;
+mod report;
+mod sample;
+mod settings;
+
+use change::{Finding, Source};
+
+use crate::args::CheckArgs;
+use crate::config::{Config, ConfigError, Secrets};
+use crate::daemon;
+use crate::exit::{Exit, Failure};
+use crate::terminal;
+
+use super::Context;
+use report::Report;
+
+/// Rows that the mapping is tried on: enough to meet most values of a status column.
+const SAMPLE_ROWS: u32 = 1000;
+
+/// Looks at everything, prints what was found, and fails if anything stands in the way.
+pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
+    let config = match Config::load(&context.global.config, Secrets::Needed) {
+        Ok(config) => config,
+        Err(error) if args.json => {
+            terminal::say(&Report::of_bad_configuration(mistakes(&error)).json())?;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let report = look_at(&config).await?;
+    terminal::say(&if args.json { report.json() } else { report.text() })?;
+    Ok(if report.is_ok() { Exit::Done } else { Exit::Failed })
+}
+
+async fn look_at(config: &Config) -> Result<Report, Failure> {
+    let mapping = daemon::mapping(config)?;
+    let source = daemon::source(config, &mapping)?;
+    let delivery = daemon::delivery(config)?;
+    // Both wait for somebody else's machine, so they wait together.
+    let (inspection, probe) = tokio::join!(source.check(SAMPLE_ROWS), delivery.probe());
+    let now = chrono::Utc::now();
+    let mut report = Report::default();
+    report.add("Configuration", settings::look_at(config));
+    let unreadable = inspection.findings.iter().any(|finding| finding.severity == change::Severity::Error);
+    report.add("Database", inspection.findings);
+    report.add("Mapping", sample::look_at(&mapping, &inspection.sample, unreadable, now));
+    report.add("Endpoint", vec![endpoint(probe)]);
+    report.add("Ledger", ledger_folder::look_at(&config.ledger));
+    report.add("Schedule", settings::times(config, now));
+    Ok(report)
+}
+
+fn endpoint(probe: Result<delivery::ProbeReport, delivery::Fault>) -> Finding {
+    const WHY: &str = "nothing can be delivered; what is captured waits in the ledger";
+    match probe {
+        Ok(found) => {
+            let elapsed = terminal::span(found.elapsed);
+            let what = format!("{} answered {} within {elapsed}", found.address, found.status);
+            match found.doubt {
+                None => Finding::pass("endpoint", what),
+                Some(doubt) => mended(Finding::warning("endpoint", what, doubt.message), doubt.hint),
+            }
+        }
+        Err(fault) => mended(Finding::error("endpoint", fault.message, WHY), fault.hint),
+    }
+}
+
+fn mended(finding: Finding, mend: Option<String>) -> Finding {
+    match mend {
+        Some(mend) => finding.mended_by(mend),
+        None => finding,
+    }
+}
+
+fn mistakes(error: &ConfigError) -> Vec<Finding> {
+    const WHY: &str = "nothing can start with this configuration";
+    let ConfigError::Invalid { path, problems } = error else {
+        return vec![Finding::error("configuration", error.to_string(), WHY).mended_by(error.hint())];
+    };
+    let finding = |problem: &crate::config::Problem| {
+        let what = format!("{}:{}: {}: {}", path.display(), problem.line, problem.key, problem.message);
+        mended(Finding::error("configuration", what, WHY), problem.hint.clone())
+    };
+    problems.iter().map(finding).collect()
+}
