@@ -227,7 +227,10 @@ impl<'a> Appender<'a> {
         let Some(position) = self.position else { return Ok(()) };
         meta::set(connection, meta::POSITION, position.as_str())?;
         meta::set(connection, meta::COMMITTED_SEQ, self.log.committed_seq)?;
-        meta::set(connection, meta::COMMITTED_AT, self.log.committed_at)?;
+        // A position may come without any row: the log of a quiet table moves on with the others'.
+        if let Some(committed_at) = self.log.committed_at {
+            meta::set(connection, meta::COMMITTED_AT, committed_at)?;
+        }
         let captured = i64::try_from(self.captured_changes).unwrap_or(i64::MAX);
         meta::add(connection, meta::CAPTURED_CHANGES, captured)
     }

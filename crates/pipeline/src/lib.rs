@@ -1,1 +1,57 @@
-//! The loops of the product: stream, flush, backfill, repair, schedule, health.
+//! The loops of the product.
+//!
+//! ```text
+//!  connector ──► capture ──► ledger thread ══► courier ──► dashboard
+//!                  │  ▲          ▲    ▲           │
+//!                  │  └ position ┘    └ verdicts ─┘
+//!                  └─► copier (snapshots: first copy, repair)
+//! ```
+//!
+//! Capture runs all day and is durable at once; the courier delivers at its own hours. Both talk to one
+//! [`LedgerThread`], which owns the ledger, so that every write is one queue and one order.
+//!
+//! # What must hold
+//! - The log is acknowledged only after the ledger has committed: [`capture`].
+//! - Nothing here knows an engine: the [`change::Source`] is a type parameter.
+//! - Every queue is bounded, and every loop ends when the shutdown token is cancelled.
+//!
+//! # Layout
+//! - [`settings`]: what the loops need to know
+//! - [`ledger_thread`]: the one place where the ledger is written
+//! - [`capture`]: connect, begin, repair, stream, reconnect
+//! - [`copier`]: snapshots into the ledger, exact and fenced
+//! - [`ingest`]: row changes to ledger entries
+//! - [`courier`]: flush and backfill, batch by acknowledged batch
+//! - [`schedule`], [`window`]: when
+//! - [`upkeep`]: settling, pruning, disk budget
+//! - [`health`]: what is going on, as others may see it
+
+mod capture;
+mod copier;
+mod courier;
+mod delivery_attempts;
+mod delivery_loop;
+mod error;
+mod health;
+mod ingest;
+mod ledger_thread;
+mod pipeline;
+mod quarantine;
+mod schedule;
+mod settings;
+mod status;
+mod stream_pump;
+mod upkeep;
+mod window;
+
+pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
+pub use error::PipelineError;
+pub use health::{Alert, Health, SourceState};
+pub use ingest::month_of;
+pub use ledger_thread::LedgerThread;
+pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
+pub use quarantine::{retry_quarantine, RetryReport};
+pub use schedule::{Schedule, ScheduleError, Times};
+pub use settings::{CaptureSettings, DeliverySettings, GroupBy, Settings, UpkeepSettings};
+pub use status::{status, Status};
+pub use window::Window;

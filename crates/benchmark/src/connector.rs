@@ -1,0 +1,184 @@
+//! The connector, as a whole process, watched through its ledger.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ledger::LedgerReader;
+
+use crate::Failure;
+use crate::stage::{DATABASE, SLOT, Stage};
+
+/// The argument by which this program plays the connector.
+pub(crate) const AS_CONNECTOR: &str = "__bitacora";
+
+/// How often the ledger is looked at: fine enough for the figures, too seldom to disturb.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a drain took.
+pub(crate) struct Drained {
+    /// From the process's start until the last change was durable in the ledger.
+    pub(crate) seconds: f64,
+    /// From the process's start until the first change was.
+    pub(crate) first_change_seconds: f64,
+    /// The most memory that the process had.
+    pub(crate) peak_kib: u32,
+}
+
+/// One installation of the connector.
+pub(crate) struct Connector<'a> {
+    _stage: &'a Stage,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl<'a> Connector<'a> {
+    /// An installation with an empty ledger.
+    pub(crate) fn fresh(stage: &'a Stage) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        let server = &stage.server;
+        let config = format!(
+            r#"
+[source]
+engine = "postgres"
+host = "{host}"
+port = {port}
+database = "{DATABASE}"
+user = "{user}"
+password = "{password}"
+table = "public.solicitudes"
+tls = "disable"
+
+[source.postgres]
+slot = "{SLOT}"
+publication = "{SLOT}"
+
+[mapping]
+service_id = {{ column = "servicio" }}
+request_id = {{ column = "numero" }}
+opening_date = {{ column = "fecha_apertura", time_zone = "America/Santo_Domingo" }}
+status_id = {{ column = "estado", map = {{ RECIBIDA = 9, APROBADA = 3 }} }}
+last_modified_date = {{ column = "fecha_modificacion", time_zone = "America/Santo_Domingo" }}
+
+[schedule]
+flush_at = ["02:00"]
+time_zone = "America/Santo_Domingo"
+
+[delivery]
+url = "http://127.0.0.1:9/api/load"
+
+[ledger]
+dir = "ledger"
+
+[status]
+listen = "127.0.0.1:0"
+"#,
+            host = server.host(),
+            port = server.port(),
+            user = server.superuser(),
+            password = server.password(),
+        );
+        fs::write(dir.path().join("bitacora.toml"), config)?;
+        Ok(Self { _stage: stage, dir, child: None })
+    }
+
+    /// Starts on an empty ledger and waits until the table is copied: seconds, and the peak memory in KiB.
+    pub(crate) fn snapshot(&mut self) -> Result<(f64, u32), Failure> {
+        let started = self.start()?;
+        self.wait(|reader| Ok(reader.queries().checkpoint()?.is_some()))?;
+        Ok((started.elapsed().as_secs_f64(), self.peak_kib()))
+    }
+
+    /// Starts on a backlog of `changes` and waits until all of them are durable.
+    pub(crate) fn drain(&mut self, changes: u64) -> Result<Drained, Failure> {
+        let before = LedgerReader::open(&self.ledger_dir())?.queries().captured_changes()?;
+        let started = self.start()?;
+        self.wait(|reader| Ok(reader.queries().captured_changes()? > before))?;
+        let first_change_seconds = started.elapsed().as_secs_f64();
+        self.wait(|reader| Ok(reader.queries().captured_changes()? >= before + changes))?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Drained { seconds, first_change_seconds, peak_kib: self.peak_kib() })
+    }
+
+    /// Tells the process to stop and waits for it.
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let told = Command::new("kill").arg(child.id().to_string()).status()?;
+        let status = child.wait()?;
+        if !told.success() || !status.success() {
+            return Err(format!("the connector ended with {status}; {}", self.log_tail()).into());
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Instant, Failure> {
+        let log = fs::File::create(self.log())?;
+        let started = Instant::now();
+        let child = Command::new(std::env::current_exe()?)
+            .args([AS_CONNECTOR, "run", "-c"])
+            .arg(self.dir.path().join("bitacora.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        Ok(started)
+    }
+
+    fn wait(&mut self, mut reached: impl FnMut(&LedgerReader) -> Result<bool, Failure>) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut reader = None;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                return Err(format!("the connector ended with {status}; {}", self.log_tail()).into());
+            }
+            if reader.is_none() {
+                // Not there before the connector has made it.
+                reader = LedgerReader::open(&self.ledger_dir()).ok();
+            }
+            if let Some(reader) = &reader
+                && reached(reader)?
+            {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Err(format!("the connector did not get there in {PATIENCE:?}; {}", self.log_tail()).into())
+    }
+
+    /// The high-water mark of resident memory: `VmHWM` of proc_pid_status(5).
+    fn peak_kib(&self) -> u32 {
+        let Some(child) = &self.child else { return 0 };
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    }
+
+    fn ledger_dir(&self) -> PathBuf {
+        self.dir.path().join("ledger")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("connector.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.iter().skip(lines.len().saturating_sub(15)).copied().collect::<Vec<_>>();
+        format!("the end of its log:\n{}", tail.join("\n"))
+    }
+}
+
+impl Drop for Connector<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Measures the connector beside PostgreSQL's own tools, in one run:
+//! `cargo run --release -p benchmark`.
+//!
+//! Everything is a ratio of two whole processes that did the same work on the same server one after the
+//! other: the machine's own speed cancels out. The connector's side includes its ledger's commits.
+//!
+//! - drain: `bitacora run` on a backlog of updates beside `pg_recvlogical` to /dev/null on a second slot of
+//!   the same publication
+//! - snapshot: the first copy of `bitacora run` beside `psql -c "COPY (SELECT …) TO STDOUT"` to /dev/null
+
+mod connector;
+mod figures;
+mod rival;
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use connector::Connector;
+use figures::{Figures, machine};
+use stage::{Backlog, Stage};
+
+/// What went wrong, in words.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Measures the connector beside PostgreSQL's own tools.
+#[derive(Debug, Parser)]
+#[command(name = "benchmark", version)]
+struct Options {
+    /// How often each measurement is taken
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Rows of the table, and updates in the backlog of 1000-row transactions
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u32,
+    /// Updates in the backlog of single-row transactions
+    #[arg(long, default_value_t = 200_000)]
+    single: u32,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|argument| argument == connector::AS_CONNECTOR) {
+        let program = std::ffi::OsString::from("bitacora");
+        return bitacora::main_with(std::iter::once(program).chain(arguments));
+    }
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("benchmark: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stage = runtime.block_on(Stage::set(options.rows))?;
+    println!("machine: {}; PostgreSQL {}; TCP on loopback, no TLS", machine(), stage.version());
+    println!("table: {} rows of {} bytes on average, 12 columns, 5 mapped\n", options.rows, stage.row_bytes());
+    let mut snapshot = Figures::new("snapshot, rows/s", "bitacora, first copy", "psql COPY (SELECT …)");
+    for _ in 0..options.rounds {
+        let rival = rival::copy(&stage)?;
+        let mut connector = Connector::fresh(&stage)?;
+        let (mine, _) = connector.snapshot()?;
+        snapshot.add(f64::from(options.rows), mine, rival);
+        connector.stop()?;
+        runtime.block_on(stage.forget_slots())?;
+    }
+    snapshot.print();
+    let mut connector = Connector::fresh(&stage)?;
+    connector.snapshot()?;
+    connector.stop()?;
+    drain(options, &runtime, &stage, &mut connector, Backlog::Large(options.rows))?;
+    drain(options, &runtime, &stage, &mut connector, Backlog::Single(options.single))?;
+    one_transaction(options, &runtime, &stage, &mut connector)
+}
+
+/// The same backlog through `pg_recvlogical` and through the connector.
+fn drain(
+    options: &Options,
+    runtime: &tokio::runtime::Runtime,
+    stage: &Stage,
+    connector: &mut Connector<'_>,
+    backlog: Backlog,
+) -> Result<(), Failure> {
+    let title = format!("drain of {backlog}, changes/s");
+    let mut figures = Figures::new(&title, "bitacora, ledger commits included", "pg_recvlogical to /dev/null");
+    let (mut peak, mut first) = (0, Vec::new());
+    for _ in 0..options.rounds {
+        let end = runtime.block_on(stage.make_backlog(backlog))?;
+        let rival = rival::recvlogical(stage, &end)?;
+        let drained = connector.drain(u64::from(backlog.updates()))?;
+        figures.add(f64::from(backlog.updates()), drained.seconds, rival);
+        peak = peak.max(drained.peak_kib);
+        first.push(drained.first_change_seconds);
+        connector.stop()?;
+        runtime.block_on(stage.drop_rival_slot())?;
+    }
+    figures.print();
+    first.sort_by(f64::total_cmp);
+    let (fastest, slowest) = (first.first().copied().unwrap_or(0.0), first.last().copied().unwrap_or(0.0));
+    println!("  process start to first captured change: {fastest:.2} to {slowest:.2} s");
+    println!("  peak resident memory: {:.1} MiB\n", f64::from(peak) / 1024.0);
+    Ok(())
+}
+
+/// Memory under one transaction that updates every row.
+fn one_transaction(
+    options: &Options,
+    runtime: &tokio::runtime::Runtime,
+    stage: &Stage,
+    connector: &mut Connector<'_>,
+) -> Result<(), Failure> {
+    runtime.block_on(stage.make_backlog(Backlog::OneTransaction(options.rows)))?;
+    let drained = connector.drain(u64::from(options.rows))?;
+    connector.stop()?;
+    runtime.block_on(stage.drop_rival_slot())?;
+    println!("one transaction of {} updates", options.rows);
+    println!("  captured after {:.1} s", drained.seconds);
+    println!("  peak resident memory: {:.1} MiB", f64::from(drained.peak_kib) / 1024.0);
+    Ok(())
+}

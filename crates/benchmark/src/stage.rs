@@ -1,0 +1,152 @@
+//! The server, the table and the backlogs.
+
+use std::fmt;
+
+use testbed::postgres::{Options, Server, Version};
+use tokio_postgres::Client;
+
+use crate::Failure;
+
+/// The table of the measurements: 12 columns, about 330 bytes a row.
+const TABLE: &str = "
+    CREATE TABLE public.solicitudes (
+        id                 bigint PRIMARY KEY,
+        numero             text NOT NULL,
+        servicio           text NOT NULL,
+        estado             text NOT NULL,
+        fecha_apertura     timestamp NOT NULL,
+        fecha_modificacion timestamp NOT NULL,
+        solicitante        text NOT NULL,
+        direccion          text NOT NULL,
+        correo             text NOT NULL,
+        monto              numeric(12,2) NOT NULL,
+        pagada             boolean NOT NULL,
+        observaciones      text NOT NULL
+    )";
+
+const ROWS: &str = "
+    INSERT INTO public.solicitudes
+    SELECT i, 'SOL-' || lpad(i::text, 9, '0'), 'LIC-' || (i % 7), 'RECIBIDA',
+           timestamp '2020-01-01' + (i % 2400) * interval '1 day' + (i % 86400) * interval '1 second',
+           timestamp '2026-10-01' + (i % 86400) * interval '1 second',
+           'Solicitante ' || md5(i::text), 'Calle ' || md5((i * 3)::text) || ' ' || md5((i * 5)::text),
+           'correo' || i || '@ejemplo.do', (i % 100000) / 100.0, i % 2 = 0, md5((i * 7)::text)
+    FROM generate_series(1, $1::int) AS i";
+
+const UPDATE: &str = "
+    UPDATE public.solicitudes
+       SET estado = CASE estado WHEN 'RECIBIDA' THEN 'APROBADA' ELSE 'RECIBIDA' END,
+           fecha_modificacion = fecha_modificacion + interval '1 minute'";
+
+/// What happened to the table before a drain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Backlog {
+    /// So many updates in transactions of 1000.
+    Large(u32),
+    /// So many updates, each a transaction.
+    Single(u32),
+    /// So many updates in one transaction.
+    OneTransaction(u32),
+}
+
+impl Backlog {
+    pub(crate) fn updates(self) -> u32 {
+        match self {
+            Self::Large(updates) | Self::Single(updates) | Self::OneTransaction(updates) => updates,
+        }
+    }
+}
+
+impl fmt::Display for Backlog {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Large(updates) => write!(formatter, "{updates} updates in transactions of 1000"),
+            Self::Single(updates) => write!(formatter, "{updates} single-row transactions"),
+            Self::OneTransaction(updates) => write!(formatter, "one transaction of {updates} updates"),
+        }
+    }
+}
+
+/// A server with the table on it.
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    client: Client,
+    row_bytes: i64,
+}
+
+/// The database of the measurements.
+pub(crate) const DATABASE: &str = "tramites";
+
+/// The connector's slot and publication.
+pub(crate) const SLOT: &str = "bitacora";
+
+/// The slot that `pg_recvlogical` drains.
+pub(crate) const RIVAL_SLOT: &str = "recvlogical";
+
+impl Stage {
+    /// Brings a server up and fills the table.
+    pub(crate) async fn set(rows: u32) -> Result<Self, Failure> {
+        let options = Options::new(Version::Distribution)
+            .setting("max_wal_size", "8GB")
+            .setting("checkpoint_timeout", "1h")
+            .setting("shared_buffers", "1GB")
+            .setting("synchronous_commit", "off")
+            .setting("autovacuum", "off");
+        let server = Server::start(options)?;
+        server.create_database(DATABASE).await?;
+        let client = server.connect(DATABASE).await?;
+        client.batch_execute(TABLE).await?;
+        client.execute(ROWS, &[&i32::try_from(rows)?]).await?;
+        client.batch_execute("VACUUM ANALYZE public.solicitudes; CHECKPOINT").await?;
+        client.batch_execute(&procedures()).await?;
+        let bytes = client
+            .query_one("SELECT avg(pg_column_size(s.*))::bigint FROM (SELECT * FROM public.solicitudes LIMIT 1000) s", &[])
+            .await?;
+        Ok(Self { server, client, row_bytes: bytes.get(0) })
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.server.major()
+    }
+
+    pub(crate) fn row_bytes(&self) -> i64 {
+        self.row_bytes
+    }
+
+    /// Makes a backlog behind the connector's slot and a second slot at the same place; returns its end.
+    pub(crate) async fn make_backlog(&self, backlog: Backlog) -> Result<String, Failure> {
+        let copy = format!("SELECT pg_copy_logical_replication_slot('{SLOT}', '{RIVAL_SLOT}')");
+        self.client.batch_execute(&copy).await?;
+        let call = match backlog {
+            Backlog::Large(updates) => format!("CALL churn({updates}, 1000)"),
+            Backlog::Single(updates) => format!("CALL churn({updates}, 1)"),
+            Backlog::OneTransaction(updates) => format!("{UPDATE} WHERE id <= {updates}"),
+        };
+        self.client.batch_execute(&call).await?;
+        // The vacuum keeps the rounds alike: without it every round would write to a larger table.
+        self.client.batch_execute("VACUUM public.solicitudes; CHECKPOINT").await?;
+        let end = self.client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
+        Ok(end.get(0))
+    }
+
+    pub(crate) async fn drop_rival_slot(&self) -> Result<(), Failure> {
+        Ok(self.client.batch_execute(&format!("SELECT pg_drop_replication_slot('{RIVAL_SLOT}')")).await?)
+    }
+
+    pub(crate) async fn forget_slots(&self) -> Result<(), Failure> {
+        let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
+        Ok(self.client.batch_execute(sql).await?)
+    }
+}
+
+fn procedures() -> String {
+    format!(
+        "CREATE PROCEDURE churn(updates int, size int) LANGUAGE plpgsql AS $body$
+         BEGIN
+             FOR first IN 1..updates BY size LOOP
+                 {UPDATE} WHERE id BETWEEN first AND first + size - 1;
+                 COMMIT;
+             END LOOP;
+         END $body$"
+    )
+}

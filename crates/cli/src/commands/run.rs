@@ -1,0 +1,39 @@
+//! `bitacora run`.
+
+use change::Position;
+
+use super::Context;
+use crate::args::RunArgs;
+use crate::config::Secrets;
+use crate::daemon::{Daemon, Mode, hold};
+use crate::exit::{Exit, Failure};
+use crate::serve;
+
+/// The daemon, until it is told to stop.
+pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
+    let config = context.config(Secrets::Needed)?;
+    let ledger = hold(&config, "bitacora run").await?;
+    let mode = Mode { on_schedule: true, fail_fast: false, from: args.from.map(Position::new) };
+    let mut daemon = Daemon::start(&config, ledger, mode, &context.stop).await?;
+    if let Some(listen) = config.status.listen {
+        match serve::start(listen, daemon.pipeline.requests(), context.stop.clone()).await {
+            Ok(page) => tracing::info!(page = %format_args!("http://{page}/"), "the status page is served"),
+            Err(failure) => {
+                daemon.pipeline.shut_down().await;
+                return Err(failure);
+            }
+        }
+    }
+    tracing::info!("bitacora {} runs", env!("CARGO_PKG_VERSION"));
+    let failure = tokio::select! {
+        () = context.stop.cancelled() => None,
+        failed = daemon.pipeline.failed() => failed.err(),
+    };
+    daemon.pipeline.shut_down().await;
+    match failure {
+        None => Ok(Exit::Done),
+        Some(error) => Err(Failure::from(error).for_the_data(
+            "nothing is lost: what was captured is in the ledger, and the database keeps its log from there on",
+        )),
+    }
+}

@@ -1,0 +1,107 @@
+//! How commands reach a running daemon.
+//!
+//! The daemon listens on a loopback port of the system's choosing and writes its address, with a token that
+//! only it made, into the ledger's folder, which nobody else can read. Whoever may read the ledger may
+//! therefore ask the daemon, and nobody else: no password to configure, and the same on every platform.
+
+mod client;
+mod server;
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use pipeline::{DeliveryProgress, FlushReport};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use client::Client;
+pub(crate) use server::{Reload, Server};
+
+/// The file in the ledger's folder that says where the daemon listens.
+const FILE: &str = "control.json";
+
+/// Where the daemon listens, and what proves that one may ask it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Address {
+    address: SocketAddr,
+    token: String,
+    pid: u32,
+}
+
+impl Address {
+    fn path(dir: &Path) -> PathBuf {
+        dir.join(FILE)
+    }
+
+    fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path(dir)).ok()?).ok()
+    }
+
+    /// Writes the file readable by the owner alone, whole or not at all.
+    fn write(&self, dir: &Path) -> std::io::Result<()> {
+        let half = dir.join("control.json.new");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&half)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        drop(file);
+        fs::rename(half, Self::path(dir))
+    }
+}
+
+/// One line of the answer to a request that takes its time.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Progress(DeliveryProgress),
+    Report(FlushReport),
+    Error(Refusal),
+}
+
+/// An error that crossed from the daemon to the command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Refusal {
+    message: String,
+    hint: Option<String>,
+}
+
+/// The body of a backfill request, in microseconds since the epoch.
+#[derive(Debug, Serialize, Deserialize)]
+struct BackfillAsked {
+    from_at: i64,
+    to_at: i64,
+    restart: bool,
+}
+
+/// The body of a discard request; no ids means all.
+#[derive(Debug, Serialize, Deserialize)]
+struct DiscardAsked {
+    ids: Option<Vec<i64>>,
+}
+
+/// How many items were discarded.
+#[derive(Debug, Serialize, Deserialize)]
+struct Discarded {
+    discarded: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_owner_may_read_the_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address { address: "127.0.0.1:1".parse().unwrap(), token: "t".into(), pid: 1 };
+        address.write(dir.path()).unwrap();
+        assert_eq!(Address::read(dir.path()).unwrap().token, "t");
+        #[cfg(unix)]
+        {
+            let mode = fs::metadata(Address::path(dir.path())).unwrap();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+        }
+    }
+}

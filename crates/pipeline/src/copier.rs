@@ -1,0 +1,136 @@
+//! Snapshots into the ledger.
+//!
+//! Exact: the table as of one log position, in one pass; nothing can have touched it in between. Fenced:
+//! pages by key while the stream runs. Each page carries a *fence*, the log's end after it was read; when
+//! the stream has passed the fence, the ledger takes from the page the requests that the stream has not
+//! touched since the copy began, and the touched ones come by the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use change::{Page, PageCursor, Position, Snapshot, SnapshotPlan, Source};
+use chrono::Utc;
+use ledger::{CopyId, PageId, StagedPage};
+use normalizer::Mapping;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::error::PipelineError;
+use crate::ingest::stage;
+use crate::ledger_thread::LedgerThread;
+use crate::settings::CaptureSettings;
+
+/// Pages that may wait for their fences: enough not to wait for the stream after every page.
+const PAGES_WAITING_MAX: usize = 4;
+
+/// Rows of a fenced page: a second's worth of a polite reader.
+const PAGE_ROWS: u32 = 10_000;
+
+/// Rows per second that an unthrottled copy reads at the least, to judge beforehand whether it fits into
+/// one transaction.
+const COPY_RATE_MIN: u64 = 50_000;
+
+/// A page in the ledger that waits until the stream has passed its fence.
+#[derive(Debug, Clone)]
+pub(crate) struct WaitingPage {
+    pub(crate) id: PageId,
+    pub(crate) fence: Position,
+}
+
+/// What copying needs.
+pub(crate) struct Copier<S> {
+    pub(crate) source: Arc<S>,
+    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) ledger: LedgerThread,
+    pub(crate) settings: CaptureSettings,
+}
+
+impl<S: Source> Copier<S> {
+    /// Whether a copy of about `rows` rows would keep its transaction open for too long.
+    pub(crate) fn too_long(&self, rows: Option<u64>) -> bool {
+        let rate = self.settings.rows_per_second.map_or(COPY_RATE_MIN, u64::from).max(1);
+        let seconds = rows.unwrap_or(0) / rate;
+        Duration::from_secs(seconds) > self.settings.snapshot_max
+    }
+
+    /// Copies `snapshot` whole. `Ok(false)` when it took longer than a transaction may stay open: what was
+    /// copied is of no use then.
+    pub(crate) async fn copy_exact(
+        &self,
+        mut snapshot: S::Snapshot,
+        copy: CopyId,
+    ) -> Result<bool, PipelineError> {
+        let started = Instant::now();
+        let moment = Utc::now().timestamp_micros();
+        let mut scanned = 0;
+        let mut staged: Option<StagedPage> = None;
+        loop {
+            // The next page is read and mapped while the ledger stores the last one.
+            let (page, stored) = tokio::join!(snapshot.next_page(), self.store(copy, staged.take()));
+            stored?;
+            let Some(page) = page? else { return Ok(true) };
+            scanned += page.rows.len() as u64;
+            staged = Some(stage(&self.mapping, page, moment, self.settings.zone));
+            if started.elapsed() > self.settings.snapshot_max {
+                return Ok(false);
+            }
+            self.throttle(started, scanned).await;
+        }
+    }
+
+    async fn store(&self, copy: CopyId, page: Option<StagedPage>) -> Result<(), PipelineError> {
+        if let Some(page) = page {
+            self.ledger.call(move |ledger| ledger.append_page(copy, &page)).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies the table page by page, telling of each page that waits for its fence. Returns when all
+    /// pages are read; they may still be waiting.
+    pub(crate) async fn copy_pages(
+        &self,
+        copy: CopyId,
+        mut after: Option<PageCursor>,
+        waiting: mpsc::Sender<WaitingPage>,
+        places: Arc<Semaphore>,
+    ) -> Result<(), PipelineError> {
+        let throttled = self.settings.rows_per_second.unwrap_or(PAGE_ROWS);
+        let plan = SnapshotPlan::Pages { after: after.take(), rows: throttled.clamp(100, PAGE_ROWS) };
+        let mut snapshot = self.source.snapshot(&plan).await?;
+        let started = Instant::now();
+        let mut scanned = 0;
+        loop {
+            let place = places.clone().acquire_owned().await;
+            place.map_err(|_| PipelineError::Stopped)?.forget();
+            let Some(page) = snapshot.next_page().await? else { return Ok(()) };
+            scanned += page.rows.len() as u64;
+            let page = self.store_fenced(copy, page).await?;
+            if waiting.send(page).await.is_err() {
+                return Ok(());
+            }
+            self.throttle(started, scanned).await;
+        }
+    }
+
+    async fn store_fenced(&self, copy: CopyId, page: Page) -> Result<WaitingPage, PipelineError> {
+        let Some(fence) = page.fence.clone() else {
+            return Err(PipelineError::internal("a page of a fenced snapshot came without its fence"));
+        };
+        let staged = stage(&self.mapping, page, Utc::now().timestamp_micros(), self.settings.zone);
+        let id = self.ledger.call(move |ledger| ledger.append_page(copy, &staged)).await?;
+        Ok(WaitingPage { id, fence })
+    }
+
+    /// Waits as long as reading `scanned` rows since `started` should have taken.
+    async fn throttle(&self, started: Instant, scanned: u64) {
+        if let Some(rate) = self.settings.rows_per_second {
+            let due = Duration::from_secs_f64(scanned as f64 / f64::from(rate.max(1)));
+            tokio::time::sleep_until(started + due).await;
+        }
+    }
+}
+
+/// Places for pages that wait for their fences.
+pub(crate) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(PAGES_WAITING_MAX))
+}

@@ -1,0 +1,110 @@
+//! What keeps the ledger small and its answers fresh: settling, pruning, the disk budget.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::PipelineError;
+use crate::health::{Health, describe};
+use crate::ledger_thread::LedgerThread;
+use crate::settings::UpkeepSettings;
+
+/// Log rows that one settling transaction takes: small enough not to keep captured batches waiting.
+pub(crate) const SETTLE_ROWS: u64 = 20_000;
+
+/// How long after a captured batch its changes are settled, so that `status` counts them exactly.
+const SETTLE_DELAY: Duration = Duration::from_millis(200);
+
+const MEASURE_EVERY: Duration = Duration::from_secs(15);
+
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// The loop that settles and prunes.
+pub(crate) struct Upkeep {
+    pub(crate) ledger: LedgerThread,
+    pub(crate) ledger_dir: PathBuf,
+    pub(crate) health: Health,
+    pub(crate) settings: UpkeepSettings,
+    /// Told after each captured batch.
+    pub(crate) captured: Arc<Notify>,
+    /// Tells the capture whether there is room.
+    pub(crate) room: watch::Sender<bool>,
+}
+
+impl Upkeep {
+    /// Runs until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), PipelineError> {
+        let mut prune = tokio::time::interval(PRUNE_EVERY);
+        let mut measure = tokio::time::interval(MEASURE_EVERY);
+        loop {
+            let result = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.captured.notified() => {
+                    tokio::time::sleep(SETTLE_DELAY).await;
+                    self.settle_some().await
+                }
+                _ = prune.tick() => self.prune().await,
+                _ = measure.tick() => self.measure().await,
+            };
+            if let Err(error) = result {
+                self.health.raise("ledger", describe(&error), error.hint());
+            }
+        }
+    }
+
+    /// Settles one slice, unless the log is being caught up with: then reading comes first, and flush and
+    /// status settle what they need.
+    async fn settle_some(&self) -> Result<(), PipelineError> {
+        if !self.health.view().caught_up {
+            return Ok(());
+        }
+        let settled = self.ledger.call(|ledger| ledger.settle(SETTLE_ROWS)).await?;
+        if settled.more {
+            self.captured.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Stops the capture clearly before the disk is full: a ledger that cannot write its delivery marks could
+    /// not even empty itself.
+    async fn measure(&self) -> Result<(), PipelineError> {
+        let bytes = self.ledger.call(|ledger| ledger.size_bytes()).await?;
+        let over = self.settings.ledger_bytes_max.filter(|max| bytes > *max).map(|max| {
+            format!("the ledger takes {bytes} bytes, more than `[ledger] max_size` of {max}")
+        });
+        let scarce = fs4::available_space(&self.ledger_dir)
+            .ok()
+            .filter(|free| *free < self.settings.disk_free_bytes_min)
+            .map(|free| format!("only {free} bytes are free on the ledger's disk"));
+        match over.or(scarce) {
+            Some(what) => {
+                let what = format!("{what}: capture is stopped, nothing is lost, and the database keeps its log until there is room");
+                let hint = "free disk space, or flush, or raise `[ledger] max_size`; capture goes on by itself";
+                self.health.raise("disk_budget", what, Some(hint.into()));
+                self.room.send_replace(false);
+            }
+            None => {
+                self.health.clear("disk_budget");
+                self.room.send_if_modified(|room| !std::mem::replace(room, true));
+            }
+        }
+        Ok(())
+    }
+
+    async fn prune(&self) -> Result<(), PipelineError> {
+        let keep = i64::try_from(self.settings.keep.as_micros()).unwrap_or(i64::MAX);
+        let before = Utc::now().timestamp_micros().saturating_sub(keep);
+        while self.ledger.call(move |ledger| ledger.prune(before)).await?.more {}
+        Ok(())
+    }
+}
+
+/// Settles everything that is committed: what a flush and an exact count need.
+pub(crate) async fn settle_all(ledger: &LedgerThread) -> Result<(), PipelineError> {
+    while ledger.call(|ledger| ledger.settle(SETTLE_ROWS)).await?.more {}
+    Ok(())
+}
