@@ -1,0 +1,334 @@
+//! One connection of the institution's software at work: what its transactions do, and what of that was
+//! committed.
+
+use chrono::{NaiveDateTime, TimeDelta};
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, IteratorRandom};
+use tokio_postgres::{Client, Error, Statement, Transaction};
+
+use crate::history::Extras;
+use crate::institution::{SERVICES, STATES, State, local_now};
+use crate::truth::Request;
+
+/// So many requests of each connection get most of the work, so that single requests change many times.
+const BUSY: usize = 1_500;
+
+/// How many rows an administrator's mass change touches.
+const MASS: usize = 2_500;
+
+/// What was done, counted when it was certain.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) committed: u64,
+    pub(crate) rolled_back: u64,
+    pub(crate) savepoints_rolled_back: u64,
+    pub(crate) edits: u64,
+    pub(crate) repeats: u64,
+    pub(crate) inserted: u64,
+    pub(crate) before_2020: u64,
+}
+
+impl Tally {
+    /// Both together.
+    pub(crate) fn plus(self, other: Tally) -> Tally {
+        Tally {
+            committed: self.committed + other.committed,
+            rolled_back: self.rolled_back + other.rolled_back,
+            savepoints_rolled_back: self.savepoints_rolled_back + other.savepoints_rolled_back,
+            edits: self.edits + other.edits,
+            repeats: self.repeats + other.repeats,
+            inserted: self.inserted + other.inserted,
+            before_2020: self.before_2020 + other.before_2020,
+        }
+    }
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Commit,
+    Rollback,
+}
+
+/// The row `index` now has this status and time.
+#[derive(Clone, Copy)]
+struct Move {
+    index: usize,
+    to: &'static State,
+    at: NaiveDateTime,
+}
+
+struct Statements {
+    set_state: Statement,
+    edit: Statement,
+    insert: Statement,
+}
+
+/// One connection, and the requests that only it changes: so their order is beyond doubt.
+pub(crate) struct Clerk {
+    client: Client,
+    statements: Statements,
+    rng: StdRng,
+    clock: NaiveDateTime,
+    name: usize,
+    /// Its requests as they were last committed.
+    pub(crate) requests: Vec<Request>,
+    /// Where requests opened before 2020 stand among them.
+    old: Vec<usize>,
+    pub(crate) tally: Tally,
+}
+
+impl Clerk {
+    /// Prepares the statements.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn new(
+        client: Client,
+        name: usize,
+        requests: Vec<Request>,
+        rng: StdRng,
+    ) -> Result<Clerk, Error> {
+        let set_state = "UPDATE solicitudes SET estado = $1, fecha_modificacion = $2 WHERE numero = $3";
+        let edit = "UPDATE solicitudes SET observaciones = $1, monto = monto + 100, fecha_modificacion = $2 \
+                    WHERE numero = $3";
+        let insert = "INSERT INTO solicitudes (numero, servicio, solicitante, cedula, provincia, monto, estado, \
+                      observaciones, fecha_apertura, fecha_modificacion) \
+                      VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8, $9, $9)";
+        let statements = Statements {
+            set_state: client.prepare(set_state).await?,
+            edit: client.prepare(edit).await?,
+            insert: client.prepare(insert).await?,
+        };
+        let old =
+            (0..requests.len()).filter(|&index| requests.get(index).is_some_and(Request::is_before_floor));
+        let old = old.collect();
+        Ok(Clerk {
+            client,
+            statements,
+            rng,
+            clock: local_now(),
+            name,
+            requests,
+            old,
+            tally: Tally::default(),
+        })
+    }
+
+    /// One transaction of the day's business.
+    ///
+    /// # Errors
+    /// What the database says; then nothing of it counts.
+    pub(crate) async fn work(&mut self) -> Result<(), Error> {
+        match self.rng.random_range(0..100) {
+            0..42 => self.advance(1, End::Commit).await,
+            42..52 => {
+                let several = self.rng.random_range(2..6);
+                self.advance(several, End::Commit).await
+            }
+            52..62 => {
+                let some = self.rng.random_range(1..4);
+                self.advance(some, End::Rollback).await
+            }
+            62..68 => self.change_with_a_savepoint().await,
+            68..80 => self.edit_another_column().await,
+            80..88 => self.set_the_same_status_again().await,
+            88..98 => self.insert().await,
+            _ => self.change_what_is_too_old().await,
+        }
+    }
+
+    /// An administrator's one statement over thousands of rows, first without and then with a happy end.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn change_many_at_once(&mut self) -> Result<(), Error> {
+        for end in [End::Rollback, End::Commit] {
+            let mut indexes: Vec<usize> = (0..self.requests.len()).choose_multiple(&mut self.rng, MASS);
+            indexes.sort_unstable();
+            let at = self.tick();
+            let Some(to) = STATES.choose(&mut self.rng) else { return Ok(()) };
+            let moves: Vec<Move> = indexes.into_iter().map(|index| Move { index, to, at }).collect();
+            let numbers: Vec<&str> = moves
+                .iter()
+                .filter_map(|made| Some(self.requests.get(made.index)?.number.as_str()))
+                .collect();
+            let sql = "UPDATE solicitudes SET estado = $1, fecha_modificacion = $2 WHERE numero = ANY ($3)";
+            let transaction = self.client.transaction().await?;
+            transaction.execute(sql, &[&to.code, &at, &numbers]).await?;
+            finish(transaction, end, &mut self.tally).await?;
+            self.note(end, &moves);
+        }
+        Ok(())
+    }
+
+    /// `count` changes of status in one transaction, now and then of one request.
+    async fn advance(&mut self, count: usize, end: End) -> Result<(), Error> {
+        let mut moves: Vec<Move> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let index = match moves.last() {
+                Some(made) if self.rng.random_bool(0.3) => made.index,
+                _ => self.choose(),
+            };
+            if let Some(next) = self.next_move(index, &moves) {
+                moves.push(next);
+            }
+        }
+        let transaction = self.client.transaction().await?;
+        for made in &moves {
+            set_state(&transaction, &self.statements, &self.requests, *made).await?;
+        }
+        finish(transaction, end, &mut self.tally).await?;
+        self.note(end, &moves);
+        Ok(())
+    }
+
+    /// A transaction that changes its mind half-way: what came after the savepoint never happened.
+    async fn change_with_a_savepoint(&mut self) -> Result<(), Error> {
+        let index = self.choose();
+        let other = if self.rng.random_bool(0.5) { index } else { self.choose() };
+        let kept: Vec<Move> = self.next_move(index, &[]).into_iter().collect();
+        let undone = self.next_move(other, &kept);
+        let mut transaction = self.client.transaction().await?;
+        for made in &kept {
+            set_state(&transaction, &self.statements, &self.requests, *made).await?;
+        }
+        let savepoint = transaction.savepoint("regret").await?;
+        if let Some(made) = undone {
+            set_state(&savepoint, &self.statements, &self.requests, made).await?;
+        }
+        savepoint.rollback().await?;
+        finish(transaction, End::Commit, &mut self.tally).await?;
+        self.tally.savepoints_rolled_back += 1;
+        self.note(End::Commit, &kept);
+        Ok(())
+    }
+
+    /// A remark and an amount: of no interest to the dashboard, even though the modification time moves.
+    async fn edit_another_column(&mut self) -> Result<(), Error> {
+        let index = self.choose();
+        let at = self.tick();
+        let remark = Extras::make(&mut self.rng).remark;
+        let Some(request) = self.requests.get_mut(index) else { return Ok(()) };
+        self.client.execute(&self.statements.edit, &[&remark, &at, &request.number]).await?;
+        request.modified = at;
+        self.tally.committed += 1;
+        self.tally.edits += 1;
+        Ok(())
+    }
+
+    /// Forms are saved twice: the status is written again as it was.
+    async fn set_the_same_status_again(&mut self) -> Result<(), Error> {
+        let index = self.choose();
+        let at = self.tick();
+        let Some(request) = self.requests.get_mut(index) else { return Ok(()) };
+        let statement = &self.statements.set_state;
+        self.client.execute(statement, &[&request.state.code, &at, &request.number]).await?;
+        request.set(request.state, at);
+        self.tally.committed += 1;
+        self.tally.repeats += 1;
+        Ok(())
+    }
+
+    async fn insert(&mut self) -> Result<(), Error> {
+        let at = self.tick();
+        let number = format!("SOL-{}-{}{:06}", at.format("%Y"), self.name, self.tally.inserted + 1);
+        let service = SERVICES.choose(&mut self.rng).unwrap_or(&SERVICES[0]);
+        let state = &STATES[0];
+        let extras = Extras::make(&mut self.rng);
+        let amount = extras.amount_text();
+        let Extras { applicant, identity_card, province, remark, .. } = extras;
+        self.client
+            .execute(
+                &self.statements.insert,
+                &[
+                    &number,
+                    &service.code,
+                    &applicant,
+                    &identity_card,
+                    &province,
+                    &amount,
+                    &state.code,
+                    &remark,
+                    &at,
+                ],
+            )
+            .await?;
+        self.requests.push(Request::new(number, service, at, (state, at)));
+        self.tally.committed += 1;
+        self.tally.inserted += 1;
+        Ok(())
+    }
+
+    /// A request from before 2020 still moves, but the dashboard must not hear of it.
+    async fn change_what_is_too_old(&mut self) -> Result<(), Error> {
+        let Some(&index) = self.old.choose(&mut self.rng) else { return Ok(()) };
+        let Some(made) = self.next_move(index, &[]) else { return Ok(()) };
+        let transaction = self.client.transaction().await?;
+        set_state(&transaction, &self.statements, &self.requests, made).await?;
+        finish(transaction, End::Commit, &mut self.tally).await?;
+        self.tally.before_2020 += 1;
+        self.note(End::Commit, &[made]);
+        Ok(())
+    }
+
+    fn choose(&mut self) -> usize {
+        let count = self.requests.len().max(1);
+        // The newest are the busy ones, as everywhere.
+        let from = if self.rng.random_bool(0.8) { count.saturating_sub(BUSY) } else { 0 };
+        self.rng.random_range(from..count)
+    }
+
+    /// A permitted change of the request at `index`, as it stands after the moves of the open transaction.
+    fn next_move(&mut self, index: usize, pending: &[Move]) -> Option<Move> {
+        let made = pending.iter().rev().find(|made| made.index == index);
+        let state = made.map(|made| made.to).or_else(|| Some(self.requests.get(index)?.state))?;
+        let to = state.followers().choose(&mut self.rng)?;
+        Some(Move { index, to, at: self.tick() })
+    }
+
+    /// Writes down what a transaction left behind.
+    fn note(&mut self, end: End, moves: &[Move]) {
+        if end == End::Rollback {
+            return;
+        }
+        for made in moves {
+            if let Some(request) = self.requests.get_mut(made.index) {
+                request.set(made.to, made.at);
+            }
+        }
+    }
+
+    /// The time on the wall, never the same twice.
+    fn tick(&mut self) -> NaiveDateTime {
+        self.clock = local_now().max(self.clock + TimeDelta::microseconds(1));
+        self.clock
+    }
+}
+
+async fn set_state(
+    transaction: &Transaction<'_>,
+    statements: &Statements,
+    requests: &[Request],
+    made: Move,
+) -> Result<(), Error> {
+    if let Some(request) = requests.get(made.index) {
+        transaction.execute(&statements.set_state, &[&made.to.code, &made.at, &request.number]).await?;
+    }
+    Ok(())
+}
+
+async fn finish(transaction: Transaction<'_>, end: End, tally: &mut Tally) -> Result<(), Error> {
+    match end {
+        End::Commit => {
+            transaction.commit().await?;
+            tally.committed += 1;
+        }
+        End::Rollback => {
+            transaction.rollback().await?;
+            tally.rolled_back += 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Six years of requests, made up.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use chrono::{Datelike, NaiveDateTime, TimeDelta, Timelike};
+use futures_util::SinkExt;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use tokio_postgres::Client;
+
+use crate::institution::{SERVICES, STATES, State, floor, local_now};
+use crate::truth::Request;
+
+/// Of so many requests since 2020 there is one from before, which must never be sent.
+const ONE_BEFORE_IN: usize = 40;
+
+/// Bytes of rows that are sent at once.
+const CHUNK: usize = 256 * 1024;
+
+const FIRST_NAMES: &[&str] = &[
+    "Altagracia",
+    "José Miguel",
+    "Yahaira",
+    "Ramón",
+    "Mercedes",
+    "Luis Ángel",
+    "Carmen",
+    "Wilkin",
+    "Rosa",
+    "Íñigo",
+];
+const LAST_NAMES: &[&str] =
+    &["Peña", "Rodríguez", "de la Cruz", "Núñez", "Báez", "Jiménez", "Mejía", "Féliz", "Guzmán", "Reynoso"];
+const PROVINCES: &[&str] =
+    &["Distrito Nacional", "Santiago", "La Vega", "San Cristóbal", "Samaná", "Azua", "Elías Piña"];
+const REMARKS: &[&str] = &[
+    "Falta copia de la cédula",
+    "Expediente completo; pasa a revisión",
+    "Solicitante llamó por teléfono",
+    "Pendiente de plano firmado por el ingeniero",
+    "Inspección realizada, sin novedad",
+];
+
+/// What of a row is nobody's business but the institution's.
+pub(crate) struct Extras {
+    pub(crate) applicant: String,
+    pub(crate) identity_card: String,
+    pub(crate) province: &'static str,
+    /// In centavos.
+    pub(crate) amount: u32,
+    pub(crate) remark: &'static str,
+}
+
+impl Extras {
+    /// Some of each.
+    pub(crate) fn make(rng: &mut StdRng) -> Extras {
+        let digits: u64 = rng.random_range(0..100_000_000_000);
+        Extras {
+            applicant: format!(
+                "{} {} {}",
+                pick(rng, FIRST_NAMES),
+                pick(rng, LAST_NAMES),
+                pick(rng, LAST_NAMES)
+            ),
+            identity_card: format!(
+                "{:03}-{:07}-{}",
+                digits / 100_000_000,
+                digits / 10 % 10_000_000,
+                digits % 10
+            ),
+            province: pick(rng, PROVINCES),
+            amount: rng.random_range(50_000..5_000_000),
+            remark: pick(rng, REMARKS),
+        }
+    }
+
+    /// The amount as the database reads it.
+    pub(crate) fn amount_text(&self) -> String {
+        format!("{}.{:02}", self.amount / 100, self.amount % 100)
+    }
+}
+
+/// Makes `count` requests opened since 2020, and some from before, in the order of their opening.
+pub(crate) fn make(count: usize, rng: &mut StdRng) -> Vec<Request> {
+    let now = local_now();
+    // Two years before the floor, and the two moments around it that a wrong time zone would mix up.
+    let mut opened: Vec<NaiveDateTime> = vec![floor() - TimeDelta::microseconds(1), floor()];
+    let before = floor() - TimeDelta::days(730);
+    opened.extend((0..count / ONE_BEFORE_IN).map(|_| office_hour(before, floor(), rng)));
+    opened.extend((1..count).map(|_| office_hour(floor(), now - TimeDelta::hours(2), rng)));
+    opened.sort();
+    let mut year = (0, 0);
+    opened
+        .into_iter()
+        .map(|opened| {
+            year = if year.0 == opened.year() { (year.0, year.1 + 1) } else { (opened.year(), 1) };
+            let service = SERVICES.choose(rng).unwrap_or(&SERVICES[0]);
+            let present = present_status(opened, now, rng);
+            let mut request = Request::new(format!("SOL-{}-{:06}", year.0, year.1), service, opened, present);
+            request.is_history = true;
+            request
+        })
+        .collect()
+}
+
+/// Copies `requests` into the table.
+///
+/// # Errors
+/// What the database says.
+pub(crate) async fn load(
+    client: &Client,
+    requests: &[Request],
+    rng: &mut StdRng,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "COPY solicitudes (numero, servicio, solicitante, cedula, provincia, monto, estado, observaciones, \
+               fecha_apertura, fecha_modificacion) FROM STDIN";
+    let mut sink = pin!(client.copy_in(sql).await?);
+    let mut rows = String::with_capacity(CHUNK + 1024);
+    for request in requests {
+        let extras = Extras::make(rng);
+        let amount = extras.amount_text();
+        let Extras { applicant, identity_card, province, remark, .. } = extras;
+        let Request { number, opened, modified, .. } = request;
+        let (service, state) = (request.service.code, request.state.code);
+        // None of the texts holds what COPY would have escaped.
+        rows.push_str(&format!(
+            "{number}\t{service}\t{applicant}\t{identity_card}\t{province}\t{amount}\t{state}\t{remark}\t{opened}\t{modified}\n"
+        ));
+        if rows.len() >= CHUNK {
+            sink.send(Bytes::from(std::mem::take(&mut rows))).await?;
+        }
+    }
+    sink.send(Bytes::from(rows)).await?;
+    sink.finish().await?;
+    client.batch_execute("ANALYZE solicitudes").await
+}
+
+/// A moment between two others, on a working day between eight and four, to the second as forms record it.
+fn office_hour(from: NaiveDateTime, to: NaiveDateTime, rng: &mut StdRng) -> NaiveDateTime {
+    let seconds = (to - from).num_seconds();
+    let any = from + TimeDelta::seconds(rng.random_range(0..seconds));
+    let weekday = any.weekday().num_days_from_monday();
+    let monday_to_friday = any - TimeDelta::days(i64::from(weekday.saturating_sub(4)));
+    let hour = 8 + any.hour() % 8;
+    monday_to_friday.with_hour(hour).filter(|moved| (from..to).contains(moved)).unwrap_or(any)
+}
+
+/// The status that a request opened then has today, and since when: what is old is mostly finished.
+fn present_status(
+    opened: NaiveDateTime,
+    now: NaiveDateTime,
+    rng: &mut StdRng,
+) -> (&'static State, NaiveDateTime) {
+    let age = now - opened;
+    let is_finished = age > TimeDelta::days(120) && rng.random_bool(0.9);
+    let finished = ["ENTREGADA", "ENTREGADA", "ENTREGADA", "RECHAZADA", "DESISTIDA"];
+    let code = pick(rng, &finished);
+    let state = STATES.iter().find(|state| is_finished && state.code == code);
+    let state = state.or_else(|| STATES.choose(rng)).unwrap_or(&STATES[0]);
+    let longest = if is_finished { TimeDelta::days(110) } else { age };
+    let after = TimeDelta::microseconds(rng.random_range(0..longest.num_microseconds().unwrap_or(1).max(1)));
+    (state, opened + after)
+}
+
+fn pick<'a>(rng: &mut StdRng, texts: &[&'a str]) -> &'a str {
+    texts.choose(rng).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveDate;
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn the_history_reaches_back_beyond_2020_and_up_to_today() {
+        let requests = make(4_000, &mut StdRng::seed_from_u64(7));
+        let before = requests.iter().filter(|request| request.is_before_floor()).count();
+        assert_eq!(before, 101, "one in forty, and one a microsecond before the year began");
+        assert_eq!(requests.len() - before, 4_000);
+        let newest = requests.last().unwrap().opened;
+        assert!(local_now() - newest < TimeDelta::days(30), "{newest}");
+        assert!(requests.iter().any(|request| request.opened == floor()));
+        let day = NaiveDate::from_ymd_opt(2018, 1, 1).unwrap();
+        assert!(requests.iter().all(|request| request.opened.date() >= day));
+    }
+
+    #[test]
+    fn numbers_are_unique_and_nothing_was_modified_before_it_was_opened_or_after_now() {
+        let requests = make(4_000, &mut StdRng::seed_from_u64(8));
+        let mut numbers: Vec<_> = requests.iter().map(|request| &request.number).collect();
+        numbers.sort();
+        numbers.dedup();
+        assert_eq!(numbers.len(), requests.len());
+        let now = local_now();
+        assert!(requests.iter().all(|request| request.opened <= request.modified && request.modified <= now));
+    }
+}

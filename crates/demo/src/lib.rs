@@ -1,1 +1,0 @@
-//! The whole product shown on one machine with nothing to configure.
