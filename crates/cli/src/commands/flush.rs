@@ -20,21 +20,30 @@ pub(crate) async fn flush(context: &Context, args: FlushArgs) -> Result<Exit, Fa
         return dry_run(&config);
     }
     let mut shown = Progress::start("flush", "records");
-    let report = match reach(&config, "bitacora flush")? {
-        Access::Daemon(daemon) => daemon.flush(|progress| shown.update(progress.records, None, "")).await?,
+    let (report, aside) = match reach(&config, "bitacora flush")? {
+        Access::Daemon(daemon) => {
+            let report = daemon.flush(|progress| shown.update(progress.records, None, "")).await?;
+            let quarantine = daemon.status().await?.quarantine;
+            (report, quarantine.rows + quarantine.records)
+        }
         Access::Alone(ledger) => {
-            let (courier, _ledger) = courier(&config, *ledger, &context.stop)?;
+            let (courier, ledger) = courier(&config, *ledger, &context.stop)?;
             let shown = std::sync::Mutex::new(&mut shown);
             let tell = |progress: DeliveryProgress| {
                 if let Ok(mut shown) = shown.lock() {
                     shown.update(progress.records, None, "");
                 }
             };
-            courier.flush(&tell).await?
+            let report = courier.flush(&tell).await?;
+            let counts = ledger.call(|ledger| ledger.quarantine_counts()).await?;
+            (report, counts.rows + counts.records)
         }
     };
     shown.finish();
-    conclude("flush", &report)
+    match conclude("flush", &report)? {
+        Exit::Done if aside > 0 => Ok(Exit::Quarantine),
+        exit => Ok(exit),
+    }
 }
 
 /// Says how a delivery ended, and with which exit status.
