@@ -80,15 +80,21 @@ fn form_delta(
     }
     let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
     let mut order = Order::new(connection)?;
-    let mut cursor_seq = flush.cursor_seq;
+    let (mut cursor_seq, mut overtaken) = (flush.cursor_seq, 0);
     for record in &records {
-        if !take_with_backfill(connection, &mut draft, &mut order, record)? {
+        let before = order.before(&record.change)?;
+        if !take_with_backfill(&mut draft, &before, record)? {
             break;
         }
         if let Item::Change(seq) = record.item {
             cursor_seq = seq;
         }
+        if let Before::Overtaken(row) = &before {
+            backfill::skip(connection, row)?;
+            overtaken += 1;
+        }
     }
+    meta::add(connection, meta::WAITING_ROWS, -overtaken)?;
     let (batch, taken) = draft.finish(None, service.clone(), limits.now)?;
     connection
         .prepare_cached("UPDATE flush SET cursor_seq = ?2, cursor_service = ?3 WHERE id = ?1")?
@@ -106,13 +112,11 @@ fn form_delta(
 
 /// Takes a streamed record, and before it the row of its request that still waits for the backfill.
 fn take_with_backfill(
-    connection: &Connection,
     draft: &mut Draft<'_>,
-    order: &mut Order<'_>,
+    before: &Before,
     record: &Candidate,
 ) -> Result<bool, LedgerError> {
-    let before = order.before(&record.change)?;
-    if let Before::Leaves(row) = &before {
+    if let Before::Leaves(row) = before {
         let row = Candidate {
             item: Item::Snapshot(row.id),
             change: row.change.clone(),
@@ -123,13 +127,7 @@ fn take_with_backfill(
             return Ok(false);
         }
     }
-    if !draft.take(record)? {
-        return Ok(false);
-    }
-    if let Before::Overtaken(row) = &before {
-        backfill::skip(connection, row)?;
-    }
-    Ok(true)
+    draft.take(record)
 }
 
 fn records_in_order(

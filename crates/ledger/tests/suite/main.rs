@@ -1,0 +1,20 @@
+//! The ledger, seen from outside: what survives, what leaves, and in which order.
+
+#[cfg(test)]
+mod arrange;
+#[cfg(test)]
+mod copies;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod deletions;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod file;
+#[cfg(test)]
+mod ingesting;
+#[cfg(test)]
+mod pruning;
+#[cfg(test)]
+mod quarantine;

@@ -1,0 +1,215 @@
+-- A ledger as version 1 left it: its schema, frozen, and what a short life had put into it.
+PRAGMA auto_vacuum = INCREMENTAL;
+-- Single values: the position, the server, counters, notes.
+CREATE TABLE meta(
+    key   TEXT PRIMARY KEY,
+    value NOT NULL
+) WITHOUT ROWID;
+
+-- The log: only ever appended by rising seq. Rows above committed_seq belong to a transaction whose
+-- commit has not been read yet. Rows up to settled_seq are status changes.
+CREATE TABLE change(
+    seq          INTEGER PRIMARY KEY,
+    kind         INTEGER NOT NULL, -- 0 record, 1 candidate, 2 deletion, 3 broken, 4 row mapped again, 5 record sent again
+    service_id   TEXT,
+    request_id   TEXT,
+    status_id    INTEGER,
+    opening_at   INTEGER,
+    modified_at  INTEGER,
+    row_key      TEXT,
+    old_row_key  TEXT,
+    position     TEXT,
+    committed_at INTEGER NOT NULL,
+    captured_at  INTEGER NOT NULL,
+    origin       INTEGER NOT NULL, -- 0 stream, 1 repair, 2 retry
+    batch_id     INTEGER NOT NULL DEFAULT 0
+);
+
+-- Places in the log where rows of a copy are merged. The seqs after one belong to what the merge finds.
+CREATE TABLE marker(
+    seq      INTEGER PRIMARY KEY,
+    copy_id  INTEGER NOT NULL,
+    page_id  INTEGER,             -- NULL: the whole copy
+    reserved INTEGER NOT NULL     -- seqs after this one
+);
+
+-- The last known status of every request, as of settled_seq.
+CREATE TABLE known(
+    service_id   TEXT NOT NULL,
+    request_id   TEXT NOT NULL,
+    status_id    INTEGER NOT NULL, -- 0: unknown, because a row was rejected
+    opening_at   INTEGER,
+    modified_at  INTEGER,
+    touched_seq  INTEGER NOT NULL, -- the last log row about it, as far as a copy under way needs to know
+    emitted_seq  INTEGER NOT NULL, -- the last log row about it that is a status change; 0: none yet
+    retried      INTEGER NOT NULL, -- the status of the last log row, when that was a row mapped again; else 0
+    backfill_id  INTEGER NOT NULL, -- the snapshot row that carries it; 0: none
+    PRIMARY KEY(service_id, request_id)
+) WITHOUT ROWID;
+
+-- Which request a row of the source belongs to, where deletes are reported: a deleted row is only its key.
+CREATE TABLE row_owner(
+    row_key    TEXT PRIMARY KEY,
+    service_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    opening_at INTEGER,
+    seq        INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Copies of the table.
+CREATE TABLE copy(
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind       INTEGER NOT NULL, -- 0 baseline, 1 repair, 2 again
+    exact      INTEGER NOT NULL,
+    state      INTEGER NOT NULL, -- 0 being read, 1 read, 2 merged, 3 abandoned
+    gap_id     INTEGER,
+    began_seq  INTEGER NOT NULL,
+    began_at   INTEGER NOT NULL,
+    cursor     TEXT,
+    scanned    INTEGER NOT NULL DEFAULT 0,
+    staged     INTEGER NOT NULL DEFAULT 0,
+    rejected   INTEGER NOT NULL DEFAULT 0,
+    first_id   INTEGER NOT NULL,
+    last_id    INTEGER NOT NULL
+);
+
+CREATE TABLE page(
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    copy_id  INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id  INTEGER NOT NULL,
+    fence    TEXT,
+    passed   INTEGER NOT NULL DEFAULT 0,
+    at       INTEGER NOT NULL
+);
+CREATE INDEX page_of_copy ON page(copy_id, id);
+CREATE INDEX page_by_row ON page(first_id);
+
+CREATE TABLE snapshot_row(
+    id          INTEGER PRIMARY KEY,
+    copy_id     INTEGER NOT NULL,
+    month       INTEGER NOT NULL,  -- yyyymm of the opening, in the zone of the schedule
+    service_id  TEXT NOT NULL,
+    request_id  TEXT NOT NULL,
+    status_id   INTEGER NOT NULL,
+    opening_at  INTEGER NOT NULL,
+    modified_at INTEGER NOT NULL,
+    row_key     TEXT,
+    state       INTEGER NOT NULL,  -- 0 waiting for the backfill, 1 in a batch, 2 skipped, 3 only to compare
+    batch_id    INTEGER NOT NULL DEFAULT 0
+);
+
+-- The backfill that was asked for, by month.
+CREATE TABLE backfill_month(
+    month        INTEGER PRIMARY KEY,
+    waiting      INTEGER NOT NULL,
+    sending      INTEGER NOT NULL,
+    acknowledged INTEGER NOT NULL,
+    skipped      INTEGER NOT NULL,
+    refused      INTEGER NOT NULL
+);
+
+CREATE TABLE gap(
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    from_at     INTEGER,
+    to_at       INTEGER,
+    found_at    INTEGER NOT NULL,
+    repaired_at INTEGER,
+    reason      TEXT NOT NULL,
+    records     INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE flush(
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind           INTEGER NOT NULL, -- 0 delta, 1 backfill
+    by_service     INTEGER NOT NULL,
+    upto_seq       INTEGER NOT NULL,
+    cursor_service TEXT NOT NULL DEFAULT '',
+    cursor_seq     INTEGER NOT NULL,
+    started_at     INTEGER NOT NULL,
+    finished_at    INTEGER,
+    result         INTEGER,          -- 0 acknowledged, 1 partial, 2 failed, 3 halted
+    records        INTEGER NOT NULL DEFAULT 0,
+    batches        INTEGER NOT NULL DEFAULT 0,
+    refused        INTEGER NOT NULL DEFAULT 0,
+    attempts       INTEGER NOT NULL DEFAULT 0,
+    last_error     TEXT
+);
+
+-- The sealed delta in the order of services, while a flush by service is under way.
+CREATE TABLE sealed_order(
+    service_id TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY(service_id, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE batch(
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    flush_id        INTEGER NOT NULL,
+    place           TEXT NOT NULL,   -- sorts batches in the order in which they leave; halves follow their whole
+    state           INTEGER NOT NULL, -- 0 pending, 1 acknowledged, 2 refused, 3 split, 4 suspect
+    service_id      TEXT,
+    records         INTEGER NOT NULL,
+    changes         INTEGER NOT NULL, -- those of the records that come from the log
+    months          TEXT NOT NULL,    -- the others, by month
+    items           BLOB,            -- which records, in the order of the body; only while undecided
+    body            BLOB,            -- only while undecided
+    sha256          BLOB NOT NULL,
+    oldest_at       INTEGER,
+    created_at      INTEGER NOT NULL,
+    first_sent_at   INTEGER,
+    acknowledged_at INTEGER,
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    http_status     INTEGER,
+    code            TEXT,
+    last_error      TEXT
+);
+CREATE INDEX batch_undecided ON batch(place) WHERE state IN (0, 4);
+
+CREATE TABLE quarantine(
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind        INTEGER NOT NULL, -- 0 row, 1 record
+    state       INTEGER NOT NULL, -- 0 in quarantine, 1 of an open transaction, 2 tried again, 3 discarded
+    origin      INTEGER NOT NULL, -- 0 stream, 1 snapshot
+    copy_id     INTEGER,
+    service_id  TEXT,
+    request_id  TEXT,
+    status_id   INTEGER,
+    opening_at  INTEGER,
+    modified_at INTEGER,
+    code        TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    row         TEXT,
+    position    TEXT,
+    batch_id    INTEGER,
+    at          INTEGER NOT NULL,
+    resolved_at INTEGER
+);
+CREATE INDEX quarantine_standing ON quarantine(kind, id) WHERE state = 0;
+CREATE INDEX quarantine_open ON quarantine(id) WHERE state = 1;
+CREATE INDEX quarantine_of_batch ON quarantine(batch_id) WHERE batch_id IS NOT NULL;
+
+PRAGMA application_id = 0x62697461;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+
+INSERT INTO meta VALUES
+    ('position', '0/16B3748'), ('server', 'system 7301 timeline 1'), ('captured_changes', 4),
+    ('committed_seq', 4), ('settled_seq', 4), ('committed_at', 1794990000000000),
+    ('captured_at', 1794990000100000), ('unbatched', 1), ('batched_seq', 2), ('next_snapshot_id', 1);
+INSERT INTO change VALUES
+    (1, 1, '101', 'A', 3, 1577900000000000, 0, NULL, NULL, '0/16B3000', 1794980000000000, 1794980000100000, 0, 1),
+    (2, 1, '101', 'B', 3, 1577900000000000, 0, NULL, NULL, '0/16B3100', 1794980000000000, 1794980000100000, 0, 2),
+    (4, 1, '101', 'C', 9, 1577900000000000, 0, NULL, NULL, '0/16B3748', 1794990000000000, 1794990000100000, 0, 0);
+INSERT INTO known VALUES
+    ('101', 'A', 3, 1577900000000000, 0, 1, 1, 0, 0),
+    ('101', 'B', 3, 1577900000000000, 0, 2, 2, 0, 0),
+    ('101', 'C', 9, 1577900000000000, 0, 4, 4, 0, 0);
+INSERT INTO flush(id, kind, by_service, upto_seq, cursor_seq, started_at, finished_at, result, records, batches)
+    VALUES (1, 0, 0, 2, 2, 1794985000000000, 1794985100000000, 2, 1, 1);
+INSERT INTO batch(id, flush_id, place, state, records, changes, months, items, body, sha256, created_at)
+    VALUES (1, 1, '0000000000000001', 1, 1, 1, '', NULL, NULL, zeroblob(32), 1794985000000000),
+           (2, 1, '0000000000000002', 0, 1, 1, '', x'0200000000000000', CAST('101 B 3 0' || char(10) AS BLOB),
+            zeroblob(32), 1794985000000000);
+INSERT INTO quarantine(kind, state, origin, code, reason, row, at)
+    VALUES (0, 0, 0, 'unknown_status', 'estado is "X", which is not in the map', '{"estado":"X"}', 1794980000000000);
