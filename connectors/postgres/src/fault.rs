@@ -159,8 +159,8 @@ fn prerequisite_error(full: &str, message: &str) -> SourceError {
 
 /// The hint for what only a connection pooler says.
 fn pooler_refusal(sqlstate: &str, message: &str) -> Option<&'static str> {
-    const HINT: &str = "this is a connection pooler, which cannot carry replication: set host and port to the \
-                        PostgreSQL server itself";
+    const HINT: &str = "this is a connection pooler, which cannot carry replication: set host and port to \
+        the PostgreSQL server itself";
     let says = |part: &str| message.contains(part);
     let pooler = says("unsupported startup parameter")
         || says("pgbouncer")
@@ -180,7 +180,9 @@ fn authorization_hint(message: &str) -> String {
         return "ALTER ROLE … LOGIN".to_owned();
     }
     match pg_hba_line(message) {
-        Some(line) => format!("add this line to pg_hba.conf and run SELECT pg_reload_conf(): {line}"),
+        Some(line) => {
+            format!("put this line at the top of pg_hba.conf and run SELECT pg_reload_conf(): {line}")
+        }
         None => "check pg_hba.conf, user and password".to_owned(),
     }
 }
@@ -196,20 +198,18 @@ fn pg_hba_line(message: &str) -> Option<String> {
         rest.split_once('"').map(|(name, _)| name)
     };
     let user = quoted("user \"")?;
-    // The word `replication` is the keyword; in quotes it would be a database of that name.
-    let database = match quoted("database \"") {
-        Some(database) if !message.contains("replication connection") => format!("\"{database}\""),
-        _ => "replication".to_owned(),
-    };
+    // Logical replication is admitted like any connection to the database; the keyword `replication` is
+    // not for it.
+    let database = quoted("database \"")?;
     let Some(host) = quoted("host \"").filter(|host| *host != "[local]") else {
-        return Some(format!("local {database} \"{user}\" scram-sha-256"));
+        return Some(format!("local \"{database}\" \"{user}\" scram-sha-256"));
     };
     let (encrypted, bits) = (
         !message.contains("no encryption") && !message.contains("SSL off"),
         if host.contains(':') { 128 } else { 32 },
     );
     let record = if encrypted { "hostssl" } else { "host" };
-    Some(format!("{record} {database} \"{user}\" {host}/{bits} scram-sha-256"))
+    Some(format!("{record} \"{database}\" \"{user}\" {host}/{bits} scram-sha-256"))
 }
 
 fn permission_hint(message: &str) -> &'static str {
@@ -217,7 +217,7 @@ fn permission_hint(message: &str) -> &'static str {
         return "row level security would hide rows from this role: ALTER ROLE … BYPASSRLS";
     }
     if message.contains("replication") || message.contains("REPLICATION") || message.contains("WAL sender") {
-        return "ALTER ROLE … REPLICATION, or the managed service's own role for it (such as rds_replication)";
+        return "ALTER ROLE … REPLICATION, or the managed service's own role, such as rds_replication";
     }
     "run `bitacora setup` and have its statements executed by the database's administrator"
 }
@@ -254,15 +254,16 @@ mod tests {
     fn a_refusal_by_pg_hba_names_the_line_that_admits_the_connection() {
         let (kind, hint) = kind_and_hint(
             "28000",
-            "no pg_hba.conf entry for host \"10.0.0.5\", user \"bitacora\", database \"tramites\", no encryption",
+            "no pg_hba.conf entry for host \"10.0.0.5\", user \"bitacora\", database \"tramites\", no \
+             encryption",
         );
         assert_eq!(kind, SourceErrorKind::Authentication);
         assert!(hint.ends_with(": host \"tramites\" \"bitacora\" 10.0.0.5/32 scram-sha-256"), "{hint}");
         let (_, hint) = kind_and_hint(
             "28000",
-            "no pg_hba.conf entry for replication connection from host \"::1\", user \"b\", SSL encryption",
+            "no pg_hba.conf entry for host \"::1\", user \"b\", database \"d\", SSL encryption",
         );
-        assert!(hint.ends_with(": hostssl replication \"b\" ::1/128 scram-sha-256"), "{hint}");
+        assert!(hint.ends_with(": hostssl \"d\" \"b\" ::1/128 scram-sha-256"), "{hint}");
         let (_, hint) = kind_and_hint(
             "28000",
             "no pg_hba.conf entry for host \"[local]\", user \"b\", database \"d\", no encryption",

@@ -96,8 +96,8 @@ pub(crate) async fn ensure(
 /// How a table without identity gets one.
 pub(crate) fn identity_mend(quoted: &str) -> String {
     format!(
-        "ALTER TABLE {quoted} ADD PRIMARY KEY (…); or, over a unique index of NOT NULL columns, \
-         ALTER TABLE {quoted} REPLICA IDENTITY USING INDEX …"
+        "ALTER TABLE {quoted} ADD PRIMARY KEY (…); or, over a unique index of NOT NULL columns, ALTER \
+         TABLE {quoted} REPLICA IDENTITY USING INDEX …"
     )
 }
 
@@ -286,9 +286,9 @@ fn identity_columns(version: u32, table: &Table) -> Vec<&str> {
         .collect()
 }
 
-/// The columns that the publication shall list: those of the replica identity, without which the application's
-/// own updates would fail, the key, and the mapped ones. `None` where all must be published: under
-/// `REPLICA IDENTITY FULL`, and before version 15.
+/// The columns that the publication shall list: those of the replica identity, without which the
+/// application's own updates would fail, the key, and the mapped ones. `None` where all must be
+/// published: under `REPLICA IDENTITY FULL`, and before version 15.
 fn column_list(version: u32, table: &Table) -> Option<Vec<String>> {
     let full = table.leaves.iter().any(|leaf| leaf.identity == ReplicaIdentity::Full);
     if version < COLUMN_LISTS || full || table.identity == ReplicaIdentity::Full {

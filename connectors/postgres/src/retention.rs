@@ -22,7 +22,8 @@ struct Samples {
 }
 
 impl LogRate {
-    /// Takes note that the log ended at byte `end` at the moment `at`, and tells the rate as far as it is known.
+    /// Takes note that the log ended at byte `end` at the moment `at`, and tells the rate as far as it is
+    /// known.
     ///
     /// One quiet or busy minute must not swing the forecast: half of the rate is the past's.
     fn observe(&self, at: Instant, end: u64) -> Option<f64> {

@@ -8,7 +8,7 @@ use crate::session::{Session, sql_error};
 
 /// The settings that decide whether and how long capture works
 /// (<https://www.postgresql.org/docs/current/runtime-config-replication.html>).
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 13] = [
     "wal_level",
     "max_replication_slots",
     "max_wal_senders",
@@ -18,12 +18,7 @@ const SETTINGS: [&str; 18] = [
     "logical_decoding_work_mem",
     "synchronous_standby_names",
     "hot_standby_feedback",
-    "sync_replication_slots",
-    "synchronized_standby_slots",
     "server_encoding",
-    "TimeZone",
-    "extra_float_digits",
-    "row_security",
     "rds.logical_replication",
     "cloudsql.logical_decoding",
     "azure.extensions",

@@ -21,15 +21,15 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name that the server's views show for our connections.
 pub(crate) const APPLICATION_NAME: &str = "bitacora";
 
-/// Settings of the session that decide how values read and which rows and names are seen. Server, database and
-/// role may have set others.
+/// Settings of the session that decide how values read and which rows and names are seen. Server,
+/// database and role may have set others.
 ///
 /// - The first four fix the text of dates, times and floating-point numbers
 ///   (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 /// - `row_security=off` turns rows that a policy hides into an error: a copy that lacks rows must never pass
 ///   for a whole one.
 /// - `search_path` keeps another schema's functions and operators out of our queries.
-/// - The time limits keep a question from hanging; a long copy lifts them for itself.
+/// - The time limits keep a question from hanging; connections for copies and the log set their own.
 pub(crate) const PINNED: [(&str, &str); 10] = [
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -88,15 +88,6 @@ impl Session {
     /// When the server refuses one or the connection breaks.
     pub(crate) async fn execute(&self, context: &str, sql: &str) -> Result<(), SourceError> {
         self.client.batch_execute(sql).await.map_err(|error| sql_error(context, error))
-    }
-
-    /// Sets how long a statement may run from now on; zero means without limit.
-    ///
-    /// # Errors
-    /// When the connection breaks.
-    pub(crate) async fn limit_statements(&self, limit: Duration) -> Result<(), SourceError> {
-        let sql = format!("SET statement_timeout = {}", limit.as_millis());
-        self.execute("set the statement timeout", &sql).await
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{publication, rights, server};
 
 /// The statements that are still missing, those that need least rights first.
 ///
-/// Where the server does not let us in, as before the role exists, all of them are returned, in a form that finds
-/// out by itself what depends on the server.
+/// Where the server does not let us in, as before the role exists, all of them are returned, in a form
+/// that finds out by itself what depends on the server.
 ///
 /// # Errors
 /// When the table's name cannot be read, or the server lets us in but cannot be asked.
@@ -76,8 +76,8 @@ async fn table_statements(
         statements.push(rights::grant_select(config, table));
     }
     for leaf in table.leaves_without_identity() {
-        let why = "the application's own updates of the table would fail once a publication publishes them: the \
-                   table needs a primary key first, which only its owner can choose";
+        let why = "the application's own updates of the table would fail once a publication publishes \
+            them: the table needs a primary key first, which only its owner can choose";
         let sql = format!("-- {}", publication::identity_mend(&leaf.quoted));
         statements.push(Statement { why: why.to_owned(), sql });
     }
@@ -128,9 +128,9 @@ fn everything(
     let user = quote_ident(&config.user);
     let role = Statement {
         why: format!(
-            "the server could not be asked ({reason}), so this is the whole set, to be run in database {} by an \
-             administrator; a role that may log in and read the log, and nothing else. pg_hba.conf must admit it \
-             to the database and to \"replication\"{}",
+            "the server could not be asked ({reason}), so this is the whole set, to be run in database {} \
+             by an administrator; a role that may log in and read the log, and nothing else. pg_hba.conf \
+             must admit it to the database{}",
             quote_ident(&config.database),
             if config.password.is_some() { "; the password is given as its SCRAM verifier" } else { "" }
         ),
@@ -162,8 +162,8 @@ fn everything(
     ])
 }
 
-/// One statement that grants reading and makes the publication with the columns that this server and table need:
-/// the mapped ones, the primary key and the replica identity.
+/// One statement that grants reading and makes the publication with the columns that this server and
+/// table need: the mapped ones, the primary key and the replica identity.
 fn table_block(config: &PostgresConfig, scope: &Scope, table: &str) -> Result<Statement, SourceError> {
     const TAG: &str = "$bitacora$";
     let mapped: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();

@@ -115,8 +115,8 @@ pub(crate) fn refused(config: &PostgresConfig) -> SourceError {
         config.tls
     );
     SourceError::new(SourceErrorKind::Tls, context).with_hint(
-        "turn TLS on (ALTER SYSTEM SET ssl = on, with ssl_cert_file and ssl_key_file), \
-         or set tls = \"disable\" if the network between is trusted",
+        "turn TLS on (ALTER SYSTEM SET ssl = on, with ssl_cert_file and ssl_key_file), or set tls = \
+         \"disable\" if the network between is trusted",
     )
 }
 
@@ -170,8 +170,8 @@ fn certificate_fault(config: &PostgresConfig, fault: &CertificateError) -> (Stri
         ),
         CertificateError::NotValidForNameContext { presented, .. } => (
             format!("is for {}, not for the host \"{}\"", names(presented), config.host),
-            "set host to a name that the certificate bears, have it issued for this host, or set \
-             tls = \"verify-ca\" if any server of the authority will do"
+            "set host to a name that the certificate bears, have it issued for this host, or set tls = \
+             \"verify-ca\" if any server of the authority will do"
                 .to_owned(),
         ),
         CertificateError::ExpiredContext { .. } | CertificateError::Expired => {
@@ -182,8 +182,8 @@ fn certificate_fault(config: &PostgresConfig, fault: &CertificateError) -> (Stri
         }
         other => (
             format!("was refused: {other}"),
-            "have the server's certificate issued as X.509 version 3 for a server, with its host name as subject \
-             alternative name; a self-signed one is trusted when it is itself in the tls_ca file"
+            "have the server's certificate issued as X.509 version 3 for a server, with its host name as \
+             subject alternative name; a self-signed one is trusted when it is itself in the tls_ca file"
                 .to_owned(),
         ),
     }

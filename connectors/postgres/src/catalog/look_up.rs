@@ -121,7 +121,8 @@ async fn columns(session: &Session, table: u32) -> Result<Vec<Column>, SourceErr
                 WITH RECURSIVE chain AS (
                   SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid
                   UNION ALL
-                  SELECT t.oid, t.typtype, t.typbasetype FROM chain JOIN pg_type t ON t.oid = chain.typbasetype
+                  SELECT t.oid, t.typtype, t.typbasetype
+                    FROM chain JOIN pg_type t ON t.oid = chain.typbasetype
                    WHERE chain.typtype = 'd')
                 SELECT oid, typtype FROM chain WHERE typtype <> 'd') base
               WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
@@ -179,7 +180,8 @@ async fn similar_tables(session: &Session, name: &str) -> Result<Vec<String>, So
     let rows = session
         .query(
             context,
-            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = \
+             c.relnamespace
               WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
                 AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_t%'
               ORDER BY c.oid DESC LIMIT 10000",

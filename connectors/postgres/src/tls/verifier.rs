@@ -32,8 +32,8 @@ pub(super) enum Names {
     Configured,
 }
 
-/// Checks the server's certificate as far as the configuration asks, and always that whoever answers holds its
-/// key.
+/// Checks the server's certificate as far as the configuration asks, and always that whoever answers
+/// holds its key.
 #[derive(Debug)]
 pub(super) struct Verifier {
     trust: Trust,
@@ -126,8 +126,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// An authority of the same name but another key is not the one that is trusted: to the operator that is no bad
-/// signature but an unknown authority.
+/// An authority of the same name but another key is not the one that is trusted: to the operator that is
+/// no bad signature but an unknown authority.
 fn unknown_issuer(error: Error) -> Error {
     match error {
         Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
@@ -196,7 +196,8 @@ fn names_host(common_name: &str, wanted: &ServerName<'_>) -> bool {
 }
 
 /// The hash of the server's certificate that SCRAM-SHA-256-PLUS binds the log-in to: by the certificate's own
-/// signature hash, with SHA-256 in place of MD5 and SHA-1 (<https://www.rfc-editor.org/rfc/rfc5929#section-4.1>).
+/// signature hash, with SHA-256 in place of MD5 and SHA-1
+/// (<https://www.rfc-editor.org/rfc/rfc5929#section-4.1>).
 ///
 /// `None` where the certificate cannot be read or its signature has no hash of its own, as Ed25519 has none:
 /// such a log-in cannot be bound.

@@ -1,0 +1,179 @@
+//! Whether the table is one whose changes the log carries whole.
+
+use change::{Finding, SourceError};
+
+use super::Subject;
+use crate::catalog::{Generated, Kind, MissingColumn, ReplicaIdentity, Table, quote_ident};
+use crate::nearest::suggestion;
+use crate::publication::identity_mend;
+use crate::session::sql_error;
+
+pub(super) fn absent(schema: &str, name: &str, similar: &[String]) -> Finding {
+    let what = format!("table {}.{} does not exist", quote_ident(schema), quote_ident(name));
+    let mend = match suggestion(similar) {
+        Some(offer) => format!("set table in the [source] part: {offer}"),
+        None => "set table in the [source] part to the server's own spelling, case included".to_owned(),
+    };
+    Finding::error("table", what, "nothing can be captured").mended_by(mend)
+}
+
+/// What the catalogue tells by itself.
+pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+    let mut findings = vec![kind(table)];
+    findings.extend(missing.iter().map(|column| missing_column(table, column)));
+    findings.extend(table.columns.iter().filter_map(|column| {
+        let logged = column.generated.is_logged(subject.server.version);
+        (!logged).then(|| generated(table, &column.name, column.generated))
+    }));
+    if missing.is_empty() {
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        findings.push(Finding::pass("columns", format!("{} has {}", table.quoted(), names.join(", "))));
+    }
+    if !matches!(table.kind, Kind::Unfit(_)) {
+        findings.extend(identity(table));
+        findings.extend(strange_leaf(subject, table));
+    }
+    findings
+}
+
+fn kind(table: &Table) -> Finding {
+    match table.kind {
+        Kind::Ordinary => Finding::pass("table", format!("{} is a table", table.quoted())),
+        Kind::Partitioned if table.leaves.is_empty() => Finding::warning(
+            "table",
+            format!("{} is partitioned and has no partition yet", table.quoted()),
+            "there is nothing to capture before a partition is attached",
+        ),
+        Kind::Partitioned => {
+            let what = format!("{} is a table of {} partitions", table.quoted(), table.leaves.len());
+            Finding::pass("table", what)
+        }
+        Kind::Unfit(what) => Finding::error(
+            "table",
+            format!("{} is {what}, expected an ordinary or partitioned table", table.quoted()),
+            "the log does not carry its changes",
+        )
+        .mended_by("set table in the [source] part to the table that holds the rows"),
+    }
+}
+
+fn missing_column(table: &Table, column: &MissingColumn) -> Finding {
+    let all: Vec<&str> = table.all_columns.iter().map(|column| column.name.as_str()).collect();
+    let offer = suggestion(&column.similar).unwrap_or_else(|| format!("its columns are {}", all.join(", ")));
+    Finding::error(
+        "columns",
+        format!("{} has no column {}", table.quoted(), quote_ident(&column.name)),
+        "the mapping needs it",
+    )
+    .mended_by(format!("set the column in the [mapping] part: {offer}"))
+}
+
+/// Snapshots would show such a column and the log would not
+/// (<https://www.postgresql.org/docs/current/logical-replication-gencols.html>).
+fn generated(table: &Table, column: &str, how: Generated) -> Finding {
+    let (what, since) = match how {
+        Generated::Virtual => ("is computed when it is read", "never"),
+        Generated::Stored | Generated::No => ("is computed by the server", "before version 18 never"),
+    };
+    Finding::error(
+        "generated_column",
+        format!("column {} of {} {what}", quote_ident(column), table.quoted()),
+        format!("the log {since} carries such columns: every change would lack it"),
+    )
+    .mended_by("map the columns that it is computed from, or have it replaced by an ordinary one")
+}
+
+/// On a table without identity the server refuses the application's own updates and deletes once a
+/// publication publishes them
+/// (<https://www.postgresql.org/docs/current/logical-replication-publication.html>).
+fn identity(table: &Table) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = table
+        .leaves_without_identity()
+        .map(|leaf| {
+            let what = format!(
+                "{} has replica identity {} and no column that it consists of",
+                leaf.quoted,
+                leaf.identity.as_str()
+            );
+            Finding::error(
+                "replica_identity",
+                what,
+                "once the publication exists, the server refuses the application's own UPDATE and DELETE \
+                 of the table",
+            )
+            .mended_by(identity_mend(&leaf.quoted))
+        })
+        .collect();
+    if findings.is_empty() {
+        let columns: Vec<&str> = table.key.iter().map(|column| column.name.as_str()).collect();
+        findings.push(if table.key.is_empty() {
+            Finding::warning(
+                "replica_identity",
+                format!("{} has replica identity FULL and no primary key", table.quoted()),
+                "a copy of the table cannot be read in pages and not be resumed",
+            )
+            .mended_by(format!("ALTER TABLE {} ADD PRIMARY KEY (…)", table.quoted()))
+        } else {
+            let identity = match table.identity {
+                ReplicaIdentity::Default => "primary key".to_owned(),
+                other => format!("replica identity {}, key", other.as_str()),
+            };
+            Finding::pass(
+                "replica_identity",
+                format!("{} has {identity} ({})", table.quoted(), columns.join(", ")),
+            )
+        });
+    }
+    findings
+}
+
+/// A leaf may log the old state of its rows by other columns than the table's key, and then a deleted row
+/// cannot be told by it.
+fn strange_leaf(subject: &Subject<'_>, table: &Table) -> Option<Finding> {
+    let key: Vec<&str> = table.key.iter().map(|column| column.name.as_str()).collect();
+    let other =
+        |columns: &[String]| !columns.is_empty() && !key.iter().all(|name| columns.iter().any(|c| c == name));
+    let leaf = table.leaves.iter().find(|leaf| subject.scope.keys && other(&leaf.identity_columns))?;
+    Some(
+        Finding::error(
+            "replica_identity",
+            format!(
+                "{} logs old rows by ({}), expected the key of {} ({})",
+                leaf.quoted,
+                leaf.identity_columns.join(", "),
+                table.quoted(),
+                key.join(", ")
+            ),
+            "on_delete asks for deleted rows to be reported, and such a row could not be told from the \
+             others",
+        )
+        .mended_by(format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT", leaf.quoted)),
+    )
+}
+
+/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
+/// consists of mapped columns only, nothing keeps two rows from bearing the same.
+pub(super) async fn uniqueness(subject: &Subject<'_>, table: &Table) -> Result<Finding, SourceError> {
+    let context = "read the table's unique indexes";
+    let numbers: Vec<i16> = table.columns.iter().map(|column| column.attnum).collect();
+    let sql = "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+                  AND (SELECT bool_and(k.attnum = ANY ($2)) FROM unnest(i.indkey::int2[]) WITH ORDINALITY
+                         AS k(attnum, place) WHERE k.place <= i.indnkeyatts)
+                ORDER BY i.indnkeyatts LIMIT 1";
+    let rows = subject.session.query(context, sql, &[&table.oid, &numbers]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Finding::warning(
+            "request_id",
+            format!("no unique index of {} consists of mapped columns only", table.quoted()),
+            "two rows may bear the same request number; their statuses would be taken for one request's",
+        )
+        .mended_by(format!(
+            "if it is meant to be unique: CREATE UNIQUE INDEX CONCURRENTLY ON {} (…) with the request's \
+             columns",
+            table.quoted()
+        )));
+    };
+    let name: String = row.try_get(0).map_err(|error| sql_error(context, error))?;
+    Ok(Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&name))))
+}

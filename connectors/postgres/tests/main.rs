@@ -1,0 +1,9 @@
+//! The connector against real servers, of the distribution's version and of the newest one.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod check;
+mod connect;
+mod publication;
+mod setup;
+mod support;
