@@ -34,7 +34,7 @@ pub struct Global {
     /// How log lines are written to stderr.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Log more; twice for everything.
+    /// Log more; twice for still more.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::args::LogFormat;
 
-/// The product's own crates: libraries speak up only when something is wrong, or at `-vv`.
+/// The product's own crates: libraries speak up only when something is wrong, or a little at `-vv`.
 const OWN: [&str; 8] =
     ["bitacora", "change", "normalizer", "ledger", "delivery", "pipeline", "tablero", "postgres_connector"];
 
@@ -44,7 +44,8 @@ fn levels(verbose: u8, quietly: bool) -> (Level, LevelFilter) {
         (0, true) => (Level::WARN, LevelFilter::ERROR),
         (0, false) => (Level::INFO, LevelFilter::WARN),
         (1, _) => (Level::DEBUG, LevelFilter::WARN),
-        _ => (Level::TRACE, LevelFilter::DEBUG),
+        // Libraries' own debug lines may hold statements with their parameters, which are nobody's business.
+        _ => (Level::TRACE, LevelFilter::INFO),
     }
 }
 
@@ -57,6 +58,6 @@ mod tests {
         assert_eq!(levels(0, true).0, Level::WARN);
         assert_eq!(levels(0, false).0, Level::INFO);
         assert_eq!(levels(1, true), levels(1, false));
-        assert_eq!(levels(9, true), (Level::TRACE, LevelFilter::DEBUG));
+        assert_eq!(levels(9, true), (Level::TRACE, LevelFilter::INFO));
     }
 }

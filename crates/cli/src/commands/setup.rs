@@ -38,13 +38,32 @@ fn script(config: &str, statements: &[Statement]) -> String {
     }
     for statement in statements {
         text.push('\n');
-        for line in statement.why.lines() {
-            text.push_str(&format!("-- {line}\n"));
-        }
+        text.push_str(&comment(&statement.why));
         text.push_str(&format!("{};\n", statement.sql.trim_end().trim_end_matches(';')));
     }
-    text.push_str("\n-- Then: bitacora check");
+    text.push_str(&format!("\n-- Then: bitacora check -c {config}"));
     text
+}
+
+/// `text` as SQL comments of readable width.
+fn comment(text: &str) -> String {
+    const WIDTH: usize = 110;
+    let mut comment = String::new();
+    for paragraph in text.lines() {
+        let mut line = String::from("--");
+        for word in paragraph.split_whitespace() {
+            if line.len() + word.len() >= WIDTH && line.len() > 2 {
+                comment.push_str(&line);
+                comment.push('\n');
+                line = String::from("--");
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        comment.push_str(&line);
+        comment.push('\n');
+    }
+    comment
 }
 
 #[cfg(test)]
@@ -58,7 +77,7 @@ mod tests {
                 why: "capture needs the log".into(),
                 sql: "ALTER SYSTEM SET wal_level = 'logical'".into(),
             },
-            Statement { why: "two\nlines".into(), sql: "SELECT 1;".into() },
+            Statement { why: format!("two\nlines {}", "of many words ".repeat(10)), sql: "SELECT 1;".into() },
         ];
         insta::assert_snapshot!(script("bitacora.toml", &statements), @r"
         -- What the database needs for bitacora.toml, as a script for its administrator.
@@ -67,10 +86,11 @@ mod tests {
         ALTER SYSTEM SET wal_level = 'logical';
 
         -- two
-        -- lines
+        -- lines of many words of many words of many words of many words of many words of many words of many words of
+        -- many words of many words of many words
         SELECT 1;
 
-        -- Then: bitacora check
+        -- Then: bitacora check -c bitacora.toml
         ");
     }
 }

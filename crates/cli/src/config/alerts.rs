@@ -46,7 +46,7 @@ fn address(item: &Item<'_, '_>, schemes: &[&str]) -> Option<Secret> {
     });
     if !valid {
         return item
-            .problem(format!("expected an address that begins with {}://", schemes.join(":// or ")), None);
+            .problem(format!("expected the address of a server, beginning with {}://", schemes.join(":// or ")), None);
     }
     Some(secret)
 }
