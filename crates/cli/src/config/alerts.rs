@@ -45,8 +45,10 @@ fn address(item: &Item<'_, '_>, schemes: &[&str]) -> Option<Secret> {
         schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty())
     });
     if !valid {
-        return item
-            .problem(format!("expected the address of a server, beginning with {}://", schemes.join(":// or ")), None);
+        return item.problem(
+            format!("expected the address of a server, beginning with {}://", schemes.join(":// or ")),
+            None,
+        );
     }
     Some(secret)
 }
