@@ -8,7 +8,7 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::failure::Failure;
 
@@ -87,7 +87,9 @@ impl Connector {
     pub(crate) fn start_daemon(&self) -> Result<Daemon<'_>, Failure> {
         let mut command = self.command(ON_A_LEASH, &["run"])?;
         let child = command.stdin(Stdio::piped()).stdout(self.open_log()?).spawn();
-        Ok(Daemon { connector: self, child: child.map_err(Failure::of("start the connector"))? })
+        let mut child = child.map_err(Failure::of("start the connector"))?;
+        let leash = child.stdin.take();
+        Ok(Daemon { connector: self, child, _leash: leash })
     }
 
     fn command(&self, kind: &str, words: &[&str]) -> Result<Command, Failure> {
@@ -107,6 +109,8 @@ impl Connector {
 pub(crate) struct Daemon<'a> {
     connector: &'a Connector,
     child: Child,
+    /// Taken out of `child`, which would close it before it waits for the end.
+    _leash: Option<ChildStdin>,
 }
 
 impl Daemon<'_> {
