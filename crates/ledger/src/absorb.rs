@@ -1,10 +1,11 @@
 //! Merging rows of a copy with the last known statuses, at the place in the log where their turn comes.
 //!
-//! Rows are visited by request. Where the table holds a request several times, the row with the newest
-//! modification counts.
+//! A large copy is merged in slices, each sorted by request. Where the table holds a request several times,
+//! the row with the newest modification counts.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use crate::backfill::{self, RowKey};
 use crate::copy::CopyKind;
 use crate::copy_state::{self, CopyRow};
 use crate::error::{LedgerError, LedgerErrorKind};
@@ -13,81 +14,86 @@ use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
 
+/// Staged rows that one commit merges: about half a second's work.
+const SLICE_ROWS: i64 = 100_000;
+
 /// A place in the log where rows of a copy are merged.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Marker {
     pub(crate) seq: i64,
     pub(crate) copy_id: i64,
-    pub(crate) page_id: Option<i64>,
+    pub(crate) merged_id: i64,
+    pub(crate) last_id: i64,
     pub(crate) reserved: i64,
+    pub(crate) emitted: i64,
+    pub(crate) position: Option<String>,
+    pub(crate) at: i64,
+}
+
+/// What merging a slice did.
+pub(crate) struct Absorbed {
+    /// Status changes that it brought into the log.
+    pub(crate) emitted: u64,
+    /// Whether all rows of the marker are merged.
+    pub(crate) is_complete: bool,
 }
 
 /// The first marker after `settled`.
 pub(crate) fn next_marker(connection: &Connection, settled: i64) -> Result<Option<Marker>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, copy_id, page_id, reserved FROM marker WHERE seq > ?1 ORDER BY seq LIMIT 1",
+        "SELECT seq, copy_id, merged_id, last_id, reserved, emitted, position, at FROM marker \
+         WHERE seq > ?1 ORDER BY seq LIMIT 1",
     )?;
     let found = statement.query_row([settled], |row| {
-        Ok(Marker { seq: row.get(0)?, copy_id: row.get(1)?, page_id: row.get(2)?, reserved: row.get(3)? })
+        Ok(Marker {
+            seq: row.get(0)?,
+            copy_id: row.get(1)?,
+            merged_id: row.get(2)?,
+            last_id: row.get(3)?,
+            reserved: row.get(4)?,
+            emitted: row.get(5)?,
+            position: row.get(6)?,
+            at: row.get(7)?,
+        })
     });
     Ok(found.optional()?)
 }
 
-/// Merges the marker's rows; returns how many status changes that brought into the log.
-pub(crate) fn absorb(connection: &Connection, marker: &Marker) -> Result<u64, LedgerError> {
+/// Merges the next slice of the marker's rows.
+pub(crate) fn absorb(connection: &Connection, marker: &Marker) -> Result<Absorbed, LedgerError> {
     let Some(copy) = copy_state::find(connection, marker.copy_id)? else {
         let message = format!("copy {} has a place in the log and no row of its own", marker.copy_id);
         return Err(LedgerError::new(LedgerErrorKind::Damaged, message));
     };
-    let staged = Staged::of(connection, marker, &copy)?;
-    let mut merge = Merge::new(connection, &copy, marker, &staged)?;
+    let end = marker.last_id.min(marker.merged_id.saturating_add(SLICE_ROWS));
+    let mut merge = Merge::new(connection, &copy, marker)?;
     let mut rows = connection.prepare_cached(
-        "SELECT id, service_id, request_id, status_id, opening_at, modified_at, row_key FROM snapshot_row \
-         WHERE id BETWEEN ?1 AND ?2 AND copy_id = ?3 ORDER BY service_id, request_id, modified_at, id",
+        "SELECT month, service_id, request_id, status_id, opening_at, modified_at, row_key FROM staged_row \
+         WHERE id > ?1 AND id <= ?2 ORDER BY service_id, request_id, modified_at, id",
     )?;
-    let mut rows = rows.query(params![staged.first_id, staged.last_id, copy.id])?;
+    let mut rows = rows.query([marker.merged_id, end])?;
     while let Some(row) = rows.next()? {
         merge.visit(row)?;
     }
     merge.decide()?;
     drop(rows);
     let (waiting, emitted) = (merge.waiting, merge.emitted);
-    drop(merge);
     meta::add(connection, meta::WAITING_ROWS, waiting)?;
+    connection.execute("DELETE FROM staged_row WHERE id > ?1 AND id <= ?2", [marker.merged_id, end])?;
+    connection.execute(
+        "UPDATE marker SET merged_id = ?2, emitted = emitted + ?3 WHERE seq = ?1",
+        [marker.seq, end, emitted],
+    )?;
     if let CopyKind::Repair { gap } = copy.kind {
-        connection.execute("UPDATE gap SET records = records + ?2 WHERE id = ?1", params![gap, emitted])?;
-        let sql = "DELETE FROM snapshot_row WHERE id BETWEEN ?1 AND ?2 AND copy_id = ?3";
-        connection.execute(sql, params![staged.first_id, staged.last_id, copy.id])?;
+        connection.execute("UPDATE gap SET records = records + ?2 WHERE id = ?1", [gap, emitted])?;
     }
-    Ok(emitted.unsigned_abs())
-}
-
-/// Which rows a marker stands for, and what is told of the moment they were read.
-struct Staged {
-    first_id: i64,
-    last_id: i64,
-    position: Option<String>,
-    at: i64,
-}
-
-impl Staged {
-    fn of(connection: &Connection, marker: &Marker, copy: &CopyRow) -> Result<Self, LedgerError> {
-        let Some(page) = marker.page_id else {
-            let position = copy.cursor.clone();
-            return Ok(Self { first_id: copy.first_id, last_id: copy.last_id, position, at: copy.began_at });
-        };
-        let mut statement =
-            connection.prepare_cached("SELECT first_id, last_id, fence, at FROM page WHERE id = ?1")?;
-        Ok(statement.query_row([page], |row| {
-            Ok(Self { first_id: row.get(0)?, last_id: row.get(1)?, position: row.get(2)?, at: row.get(3)? })
-        })?)
-    }
+    Ok(Absorbed { emitted: emitted.unsigned_abs(), is_complete: end >= marker.last_id })
 }
 
 /// A row of the copy, kept until the next one shows whether it is the last of its request.
 #[derive(Default)]
 struct Last {
-    id: i64,
+    month: u32,
     service_id: String,
     request_id: String,
     status_id: u8,
@@ -95,7 +101,7 @@ struct Last {
     modified_at: i64,
 }
 
-/// What becomes of a snapshot row.
+/// What becomes of a row.
 enum Use {
     /// It carries the request: it waits for the backfill.
     Waits,
@@ -110,61 +116,58 @@ enum Use {
 struct Merge<'a> {
     connection: &'a Connection,
     copy: &'a CopyRow,
-    staged: &'a Staged,
+    marker: &'a Marker,
     known: KnownTable<'a>,
-    skip: CachedStatement<'a>,
+    store: CachedStatement<'a>,
     emit: CachedStatement<'a>,
     is_unsent: CachedStatement<'a>,
     last: Option<Last>,
-    next_seq: i64,
     waiting: i64,
     emitted: i64,
 }
 
 impl<'a> Merge<'a> {
-    fn new(
-        connection: &'a Connection,
-        copy: &'a CopyRow,
-        marker: &Marker,
-        staged: &'a Staged,
-    ) -> Result<Self, LedgerError> {
+    fn new(connection: &'a Connection, copy: &'a CopyRow, marker: &'a Marker) -> Result<Self, LedgerError> {
+        let store = connection.prepare_cached(
+            "INSERT INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
+             modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             ON CONFLICT(copy_id, month, service_id, request_id) DO UPDATE SET status_id = excluded.status_id, \
+             opening_at = excluded.opening_at, modified_at = excluded.modified_at, state = excluded.state \
+             WHERE excluded.state = 0 AND backfill_row.state = 2",
+        )?;
         let emit = connection.prepare_cached(
             "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, \
              position, committed_at, captured_at, origin) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
         )?;
         let is_unsent = connection
             .prepare_cached("SELECT EXISTS(SELECT 1 FROM change WHERE seq = ?1 AND batch_id = 0)")?;
+        let known = KnownTable::new(connection)?;
         Ok(Self {
             connection,
             copy,
-            staged,
-            known: KnownTable::new(connection)?,
-            skip: connection.prepare_cached("UPDATE snapshot_row SET state = 2 WHERE id = ?1")?,
+            marker,
+            known,
+            store,
             emit,
             is_unsent,
             last: None,
-            next_seq: marker.seq + 1,
             waiting: 0,
             emitted: 0,
         })
     }
 
     fn visit(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
-        let (service_id, request_id): (&str, &str) = (
-            row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
-            row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?,
-        );
-        if let Some(last) = &self.last {
-            if last.service_id == service_id && last.request_id == request_id {
-                if !matches!(self.copy.kind, CopyKind::Repair { .. }) {
-                    self.skip.execute([last.id])?;
-                }
-            } else {
-                self.decide()?;
-            }
+        let service_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let request_id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.service_id != service_id || last.request_id != request_id)
+        {
+            self.decide()?;
         }
         let mut last = self.last.take().unwrap_or_default();
-        last.id = row.get(0)?;
+        last.month = row.get(0)?;
         service_id.clone_into(&mut last.service_id);
         request_id.clone_into(&mut last.request_id);
         last.status_id = row.get(3)?;
@@ -198,38 +201,37 @@ impl<'a> Merge<'a> {
         let before = self.known.find(&row.service_id, &row.request_id)?;
         let mut known = before.unwrap_or_default();
         let used = match self.copy.kind {
+            CopyKind::Repair { .. } => self.for_repair(before.as_ref(), row.status_id),
             CopyKind::Baseline => self.for_baseline(before.as_ref()),
             CopyKind::Again => self.for_again(before.as_ref())?,
-            CopyKind::Repair { .. } => self.for_repair(before.as_ref(), row.status_id),
         };
         match used {
             Use::Nothing => {}
-            Use::Skipped => drop(self.skip.execute([row.id])?),
+            Use::Skipped => self.store(&row, backfill::SKIPPED)?,
+            Use::Waits if known.copy_id == self.copy.id => self.replace(&row, known)?,
             Use::Waits => {
-                known.backfill_id = row.id;
                 self.waiting += 1;
-                self.store(&row, known)?;
+                self.carry(&row, known)?;
             }
             Use::Emitted => {
-                self.emit(&row)?;
-                known.emitted_seq = self.next_seq;
-                known.touched_seq = self.next_seq;
-                self.next_seq += 1;
                 self.emitted += 1;
-                self.store(&row, known)?;
+                let seq = self.marker.seq + self.marker.emitted + self.emitted;
+                self.emit(&row, seq)?;
+                known.emitted_seq = seq;
+                known.touched_seq = seq;
+                self.learn(&row, known)?;
             }
         }
-        self.last = Some(row);
         Ok(())
     }
 
     fn for_baseline(&self, known: Option<&Known>) -> Use {
         match known {
             None => Use::Waits,
-            // Nothing was ever emitted for it, and no row of a copy carries it.
+            // Nothing was ever emitted for it, and no row of another copy carries it.
             Some(known) if known.emitted_seq > 0 => Use::Skipped,
-            Some(known) if known.status_id == 0 && known.touched_seq <= self.copy.began_seq => Use::Waits,
-            Some(known) if known.status_id != 0 && known.backfill_id == 0 => Use::Waits,
+            Some(known) if known.status_id == 0 && known.touched_seq > self.copy.began_seq => Use::Skipped,
+            Some(known) if known.copy_id == 0 || known.copy_id == self.copy.id => Use::Waits,
             Some(_) => Use::Skipped,
         }
     }
@@ -259,23 +261,62 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn emit(&mut self, row: &Last) -> Result<(), LedgerError> {
+    /// Another row of this copy carries the request, from an earlier page or slice: the newer one counts,
+    /// unless the older one has left already.
+    fn replace(&mut self, row: &Last, known: Known) -> Result<(), LedgerError> {
+        if known.modified_at > Some(row.modified_at) {
+            return Ok(());
+        }
+        let key = RowKey {
+            copy_id: self.copy.id,
+            month: known.month,
+            service_id: &row.service_id,
+            request_id: &row.request_id,
+        };
+        if backfill::remove_waiting(self.connection, &key)? {
+            self.carry(row, known)?;
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, row: &Last, mut known: Known) -> Result<(), LedgerError> {
+        known.copy_id = self.copy.id;
+        known.month = row.month;
+        self.store(row, backfill::WAITING)?;
+        self.learn(row, known)
+    }
+
+    fn store(&mut self, row: &Last, state: i64) -> Result<(), LedgerError> {
+        self.store.execute(params![
+            self.copy.id,
+            row.month,
+            row.service_id,
+            row.request_id,
+            row.status_id,
+            row.opening_at,
+            row.modified_at,
+            state,
+        ])?;
+        Ok(())
+    }
+
+    fn emit(&mut self, row: &Last, seq: i64) -> Result<(), LedgerError> {
         self.emit.execute(params![
-            self.next_seq,
+            seq,
             LogKind::Record,
             row.service_id,
             row.request_id,
             row.status_id,
             row.opening_at,
             row.modified_at,
-            self.staged.position,
-            self.staged.at,
+            self.marker.position,
+            self.marker.at,
             Origin::Repair,
         ])?;
         Ok(())
     }
 
-    fn store(&mut self, row: &Last, mut known: Known) -> Result<(), LedgerError> {
+    fn learn(&mut self, row: &Last, mut known: Known) -> Result<(), LedgerError> {
         known.status_id = row.status_id;
         known.opening_at = Some(row.opening_at);
         known.modified_at = Some(row.modified_at);

@@ -1,7 +1,7 @@
 //! The one-off delivery of a copy's rows: what was asked for, and the counts by month.
 //!
-//! The rows stay where the copy put them. An index over those that wait, and counters by month, are made
-//! when the backfill is asked for and the copy is merged, and kept up to date from then on.
+//! Merging puts the rows into the order in which they leave. Counters by month are made when the backfill is
+//! asked for and the copy is merged, and kept up to date from then on.
 
 use normalizer::StatusChange;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
@@ -11,7 +11,7 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::meta;
 
-/// What state a snapshot row is in.
+/// What state a row is in.
 pub(crate) const WAITING: i64 = 0;
 pub(crate) const BATCHED: i64 = 1;
 pub(crate) const SKIPPED: i64 = 2;
@@ -71,31 +71,20 @@ pub(crate) fn range(connection: &Connection) -> Result<Option<Range>, LedgerErro
     Ok(from_at.zip(to_at).map(|(from_at, to_at)| Range { from_at, to_at }))
 }
 
-/// Makes the index of waiting rows and the counters anew, if a backfill was asked for and its copy is
-/// merged. One pass over the copy.
+/// Makes the counters anew, if a backfill was asked for and its copy is merged. One pass over the copy.
 pub(crate) fn recount(connection: &Connection) -> Result<(), LedgerError> {
-    let merged =
-        copy_state::newest_for_backfill(connection)?.is_some_and(|copy| copy.state == CopyState::Merged);
-    let Some(range) = range(connection)?.filter(|_| merged) else { return Ok(()) };
-    connection.execute_batch(
-        "CREATE INDEX IF NOT EXISTS snapshot_waiting ON snapshot_row(month, service_id, id) WHERE state = 0; \
-         DELETE FROM backfill_month;",
-    )?;
-    // What a copy of an earlier, completed delivery had sent does not count for one that was started over.
-    let first: i64 = connection.query_row(
-        "SELECT coalesce(max(id), 0) FROM copy WHERE kind = 2 AND state = 2",
-        [],
-        |row| row.get(0),
-    )?;
+    let merged = copy_state::newest_for_backfill(connection)?.filter(|copy| copy.state == CopyState::Merged);
+    let Some((copy, range)) = merged.zip(range(connection)?) else { return Ok(()) };
+    connection.execute("DELETE FROM backfill_month", [])?;
     connection.execute(
         "INSERT INTO backfill_month(month, waiting, sending, acknowledged, skipped, refused) \
-         SELECT s.month, count(*) FILTER (WHERE s.state = 0), \
-         count(*) FILTER (WHERE s.state = 1 AND b.state IN (0, 4)), \
-         count(*) FILTER (WHERE s.state = 1 AND coalesce(b.state, 1) = 1), \
-         count(*) FILTER (WHERE s.state = 2), count(*) FILTER (WHERE s.state = 1 AND b.state = 2) \
-         FROM snapshot_row s LEFT JOIN batch b ON s.state = 1 AND b.id = s.batch_id \
-         WHERE s.state < 3 AND s.copy_id >= ?1 AND s.opening_at >= ?2 AND s.opening_at < ?3 GROUP BY s.month",
-        params![first, range.from_at, range.to_at],
+         SELECT r.month, count(*) FILTER (WHERE r.state = 0), \
+         count(*) FILTER (WHERE r.state = 1 AND b.state IN (0, 4)), \
+         count(*) FILTER (WHERE r.state = 1 AND coalesce(b.state, 1) = 1), \
+         count(*) FILTER (WHERE r.state = 2), count(*) FILTER (WHERE r.state = 1 AND b.state = 2) \
+         FROM backfill_row r LEFT JOIN batch b ON r.state = 1 AND b.id = r.batch_id \
+         WHERE r.copy_id = ?1 AND r.opening_at >= ?2 AND r.opening_at < ?3 GROUP BY r.month",
+        params![copy.id, range.from_at, range.to_at],
     )?;
     Ok(())
 }
@@ -110,12 +99,28 @@ pub(crate) fn count(connection: &Connection, month: u32, by: Difference) -> Resu
     Ok(())
 }
 
+/// What finds a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowKey<'a> {
+    pub(crate) copy_id: i64,
+    pub(crate) month: u32,
+    pub(crate) service_id: &'a str,
+    pub(crate) request_id: &'a str,
+}
+
 /// A row that waits for the backfill.
 #[derive(Debug, Clone)]
 pub(crate) struct WaitingRow {
-    pub(crate) id: i64,
+    pub(crate) copy_id: i64,
     pub(crate) month: u32,
     pub(crate) change: StatusChange,
+}
+
+impl WaitingRow {
+    fn key(&self) -> RowKey<'_> {
+        let StatusChange { service_id, request_id, .. } = &self.change;
+        RowKey { copy_id: self.copy_id, month: self.month, service_id, request_id }
+    }
 }
 
 /// What a request's streamed record means for its row in the backfill.
@@ -140,9 +145,10 @@ impl<'a> Order<'a> {
         let find = match meta::number(connection, meta::WAITING_ROWS)? > 0 {
             false => None,
             true => Some(connection.prepare_cached(
-                "SELECT s.id, s.month, s.opening_at, s.status_id, s.modified_at FROM known k \
-                 CROSS JOIN snapshot_row s ON s.id = k.backfill_id \
-                 WHERE k.service_id = ?1 AND k.request_id = ?2 AND k.backfill_id > 0 AND s.state = 0",
+                "SELECT r.copy_id, r.month, r.opening_at, r.status_id, r.modified_at FROM known k \
+                 CROSS JOIN backfill_row r ON r.copy_id = k.copy_id AND r.month = k.month \
+                 AND r.service_id = k.service_id AND r.request_id = k.request_id \
+                 WHERE k.service_id = ?1 AND k.request_id = ?2 AND k.copy_id > 0 AND r.state = 0",
             )?),
         };
         Ok(Self { find, range: range(connection)? })
@@ -159,7 +165,7 @@ impl<'a> Order<'a> {
                 status_id: row.get(3)?,
                 modified_at: row.get(4)?,
             };
-            Ok(WaitingRow { id: row.get(0)?, month: row.get(1)?, change })
+            Ok(WaitingRow { copy_id: row.get(0)?, month: row.get(1)?, change })
         });
         Ok(match found.optional()? {
             None => Before::Nothing,
@@ -174,8 +180,32 @@ impl<'a> Order<'a> {
 /// Notes that a row that waited will never leave. The caller counts it off [`meta::WAITING_ROWS`]; it lies
 /// outside the range that was asked for, so no month holds it.
 pub(crate) fn skip(connection: &Connection, row: &WaitingRow) -> Result<(), LedgerError> {
+    set_state(connection, &row.key(), SKIPPED, 0)
+}
+
+/// Puts a row into a state, and perhaps into a batch.
+pub(crate) fn set_state(
+    connection: &Connection,
+    key: &RowKey<'_>,
+    state: i64,
+    batch: i64,
+) -> Result<(), LedgerError> {
     connection
-        .prepare_cached("UPDATE snapshot_row SET state = ?2 WHERE id = ?1")?
-        .execute(params![row.id, SKIPPED])?;
+        .prepare_cached(
+            "UPDATE backfill_row SET state = ?5, batch_id = ?6 \
+             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4",
+        )?
+        .execute(params![key.copy_id, key.month, key.service_id, key.request_id, state, batch])?;
     Ok(())
+}
+
+/// Removes a row if it still waits; tells whether it did.
+pub(crate) fn remove_waiting(connection: &Connection, key: &RowKey<'_>) -> Result<bool, LedgerError> {
+    let removed = connection
+        .prepare_cached(
+            "DELETE FROM backfill_row \
+             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND state = 0",
+        )?
+        .execute(params![key.copy_id, key.month, key.service_id, key.request_id])?;
+    Ok(removed > 0)
 }

@@ -7,7 +7,7 @@ use normalizer::StatusChange;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
-use crate::backfill::{self, Difference};
+use crate::backfill::{self, Difference, RowKey};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::flush::FlushId;
 
@@ -41,27 +41,63 @@ pub trait BodyBuilder {
 }
 
 /// A record's place in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A log row, by its seq.
     Change(i64),
-    /// A snapshot row, by its id.
-    Snapshot(i64),
+    /// A row of a copy.
+    Backfill { copy_id: i64, month: u32, service_id: Arc<str>, request_id: Box<str> },
 }
 
+/// What stands before an item's bytes.
+const CHANGE: u8 = 0;
+const BACKFILL: u8 = 1;
+
 impl Item {
-    /// Log rows are stored as positive numbers, snapshot rows as negative ones; both count from 1.
-    fn encode(self) -> [u8; 8] {
+    fn encode(&self, to: &mut Vec<u8>) {
         match self {
-            Self::Change(seq) => seq.to_le_bytes(),
-            Self::Snapshot(id) => id.wrapping_neg().to_le_bytes(),
+            Self::Change(seq) => {
+                to.push(CHANGE);
+                to.extend(seq.to_le_bytes());
+            }
+            Self::Backfill { copy_id, month, service_id, request_id } => {
+                to.push(BACKFILL);
+                to.extend(copy_id.to_le_bytes());
+                to.extend(month.to_le_bytes());
+                for text in [&**service_id, &**request_id] {
+                    to.extend((text.len() as u64).to_le_bytes());
+                    to.extend(text.as_bytes());
+                }
+            }
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let number = i64::from_le_bytes(bytes.try_into().ok()?);
-        Some(if number > 0 { Self::Change(number) } else { Self::Snapshot(number.wrapping_neg()) })
+    /// Takes the next item off `bytes`; `None` when they end, or are not items.
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        match take::<1>(bytes)? {
+            [CHANGE] => Some(Self::Change(i64::from_le_bytes(take(bytes)?))),
+            [BACKFILL] => Some(Self::Backfill {
+                copy_id: i64::from_le_bytes(take(bytes)?),
+                month: u32::from_le_bytes(take(bytes)?),
+                service_id: take_text(bytes)?.into(),
+                request_id: take_text(bytes)?.into(),
+            }),
+            _ => None,
+        }
     }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let length = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok()
 }
 
 /// A record that may enter a batch.
@@ -71,8 +107,6 @@ pub(crate) struct Candidate {
     pub(crate) change: StatusChange,
     /// When it committed, of a log row.
     pub(crate) committed_at: Option<i64>,
-    /// The month that it is counted in, of a snapshot row within the range that was asked for.
-    pub(crate) month: Option<u32>,
 }
 
 /// A batch being made. Its records are marked as they are taken.
@@ -120,22 +154,20 @@ impl<'a> Draft<'a> {
         if self.records >= self.max_records || !self.builder.push(&candidate.change) {
             return Ok(false);
         }
-        match candidate.item {
+        match &candidate.item {
             Item::Change(seq) => {
                 let sql = "UPDATE change SET batch_id = ?2 WHERE seq = ?1";
-                self.connection.prepare_cached(sql)?.execute([seq, self.id])?;
+                self.connection.prepare_cached(sql)?.execute([*seq, self.id])?;
                 self.changes += 1;
             }
-            Item::Snapshot(id) => {
-                let sql = "UPDATE snapshot_row SET batch_id = ?2, state = ?3 WHERE id = ?1";
-                self.connection.prepare_cached(sql)?.execute([id, self.id, backfill::BATCHED])?;
-                if let Some(month) = candidate.month {
-                    *self.months.entry(month).or_default() += 1;
-                }
+            Item::Backfill { copy_id, month, service_id, request_id } => {
+                let key = RowKey { copy_id: *copy_id, month: *month, service_id, request_id };
+                backfill::set_state(self.connection, &key, backfill::BATCHED, self.id)?;
+                *self.months.entry(*month).or_default() += 1;
             }
         }
         self.oldest_at = self.oldest_at.into_iter().chain(candidate.committed_at).min();
-        self.items.extend(candidate.item.encode());
+        candidate.item.encode(&mut self.items);
         self.records += 1;
         Ok(true)
     }
@@ -231,10 +263,11 @@ impl StoredBatch {
 
     /// Its records, in the order of the body.
     pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
-        self.items.chunks_exact(8).filter_map(Item::decode)
+        let mut bytes = self.items.as_slice();
+        std::iter::from_fn(move || Item::decode(&mut bytes))
     }
 
-    /// Applies `by` once per snapshot record to the counters of its month.
+    /// Applies `by` to the counters of each month that the batch holds rows of a copy of.
     pub(crate) fn count_months(
         &self,
         connection: &Connection,
@@ -276,37 +309,38 @@ fn read_pending(row: &Row<'_>) -> rusqlite::Result<Batch> {
 
 /// Reads a record of a batch again.
 pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, LedgerError> {
-    let (sql, id) = match item {
-        Item::Change(seq) => (
-            "SELECT service_id, request_id, opening_at, status_id, modified_at, committed_at, NULL \
-             FROM change WHERE seq = ?1",
-            seq,
-        ),
-        Item::Snapshot(id) => (
-            "SELECT service_id, request_id, opening_at, status_id, modified_at, NULL, month \
-             FROM snapshot_row WHERE id = ?1",
-            id,
-        ),
+    let found = match &item {
+        Item::Change(seq) => connection
+            .prepare_cached(
+                "SELECT service_id, request_id, opening_at, status_id, modified_at, committed_at \
+                 FROM change WHERE seq = ?1",
+            )?
+            .query_row([seq], |row| Ok((read_change(row)?, row.get(5)?))),
+        Item::Backfill { copy_id, month, service_id, request_id } => connection
+            .prepare_cached(
+                "SELECT service_id, request_id, opening_at, status_id, modified_at, NULL FROM backfill_row \
+                 WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4",
+            )?
+            .query_row(params![copy_id, month, service_id, request_id], |row| {
+                Ok((read_change(row)?, row.get(5)?))
+            }),
     };
-    let found = connection.prepare_cached(sql)?.query_row([id], |row| {
-        let (committed_at, month) = (row.get(5)?, row.get(6)?);
-        Ok(Candidate { item, change: read_change(row, 0)?, committed_at, month })
-    });
     let missing = || {
-        let message = format!("{item:?} belongs to a batch whose outcome is open and is not in the ledger");
+        let message = "a record of a batch whose outcome is open is not in the ledger";
         LedgerError::new(LedgerErrorKind::Damaged, message)
     };
-    found.optional()?.ok_or_else(missing)
+    let (change, committed_at) = found.optional()?.ok_or_else(missing)?;
+    Ok(Candidate { item, change, committed_at })
 }
 
-/// Reads service, request, opening, status and modification from `first` on.
-pub(crate) fn read_change(row: &Row<'_>, first: usize) -> rusqlite::Result<StatusChange> {
+/// Reads service, request, opening, status and modification, in this order.
+fn read_change(row: &Row<'_>) -> rusqlite::Result<StatusChange> {
     Ok(StatusChange {
-        service_id: row.get(first)?,
-        request_id: row.get(first + 1)?,
-        opening_at: row.get(first + 2)?,
-        status_id: row.get(first + 3)?,
-        modified_at: row.get(first + 4)?,
+        service_id: row.get(0)?,
+        request_id: row.get(1)?,
+        opening_at: row.get(2)?,
+        status_id: row.get(3)?,
+        modified_at: row.get(4)?,
     })
 }
 
@@ -328,10 +362,17 @@ mod tests {
 
     #[test]
     fn a_place_in_the_ledger_survives_being_stored() {
-        for item in [Item::Change(1), Item::Snapshot(1), Item::Change(i64::MAX), Item::Snapshot(77)] {
-            assert_eq!(Item::decode(&item.encode()), Some(item));
+        let row =
+            Item::Backfill { copy_id: 1, month: 202_001, service_id: "101".into(), request_id: "ñ".into() };
+        let items = [Item::Change(1), row, Item::Change(i64::MAX)];
+        let mut stored = Vec::new();
+        items.iter().for_each(|item| item.encode(&mut stored));
+        let mut bytes = stored.as_slice();
+        let read: Vec<_> = std::iter::from_fn(|| Item::decode(&mut bytes)).collect();
+        assert_eq!(read, items);
+        for end in 0..9 {
+            assert_eq!(Item::decode(&mut &stored[..end]), None);
         }
-        assert_eq!(Item::decode(&[1, 2]), None);
     }
 
     #[test]

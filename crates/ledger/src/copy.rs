@@ -2,13 +2,13 @@
 
 use change::{Checkpoint, PageCursor, Position, RowKey};
 use normalizer::StatusChange;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
-use crate::ledger::{Ledger, store_checkpoint};
+use crate::ledger::{Ledger, LogEnd, store_checkpoint};
 use crate::meta;
 
 /// A copy of the table.
@@ -89,10 +89,10 @@ impl Ledger {
                 CopyKind::Repair { gap } => {
                     transaction.execute("UPDATE gap SET to_at = ?2 WHERE id = ?1", params![gap, new.at])?;
                 }
-                CopyKind::Baseline => make_way(transaction)?,
+                CopyKind::Baseline => {}
                 CopyKind::Again => {
-                    make_way(transaction)?;
-                    transaction.execute("DELETE FROM snapshot_row WHERE state = 0", [])?;
+                    transaction.execute("DELETE FROM backfill_row WHERE state = 0", [])?;
+                    transaction.execute("DELETE FROM backfill_month", [])?;
                     meta::set(transaction, meta::WAITING_ROWS, 0)?;
                 }
             }
@@ -107,10 +107,10 @@ impl Ledger {
     pub fn append_page(&mut self, copy: CopyId, page: &StagedPage) -> Result<PageId, LedgerError> {
         self.write("store a page of a copy", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
-            let first_id = meta::number(transaction, meta::NEXT_SNAPSHOT_ID)?.max(1);
-            let last_id = append_rows(transaction, &copy, page, first_id)?;
+            let first_id = meta::number(transaction, meta::NEXT_STAGED_ID)?.max(1);
+            let last_id = append_rows(transaction, page, first_id)?;
             append_rejected(transaction, copy.id, &page.rejected)?;
-            meta::set(transaction, meta::NEXT_SNAPSHOT_ID, last_id + 1)?;
+            meta::set(transaction, meta::NEXT_STAGED_ID, last_id + 1)?;
             let mut update = transaction.prepare_cached(
                 "UPDATE copy SET scanned = scanned + ?2, staged = staged + ?3, rejected = rejected + ?4, \
                  cursor = coalesce(?5, cursor), last_id = ?6 WHERE id = ?1",
@@ -132,7 +132,7 @@ impl Ledger {
     }
 
     /// Puts the page's turn at the log's end: the stream has passed its fence, so whatever happened to its
-    /// rows before they were read is in the log already.
+    /// rows before they were read is in the log already. A page that has passed its fence stays where it is.
     ///
     /// # Errors
     /// [`LedgerErrorKind::OpenTransaction`] when the log ends within a transaction.
@@ -140,17 +140,17 @@ impl Ledger {
         self.require_closed("pass the fence of a page")?;
         let mut log = self.log;
         self.write("pass the fence of a page", |transaction| {
-            let (copy, rows, passed): (CopyId, i64, bool) = transaction
-                .prepare_cached("SELECT copy_id, last_id - first_id + 1, passed FROM page WHERE id = ?1")?
-                .query_row([page], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            if passed {
-                return Ok(());
-            }
+            let turn = transaction
+                .prepare_cached("SELECT copy_id, first_id, last_id, fence, at FROM page WHERE id = ?1")?
+                .query_row([page], |row| {
+                    let (first_id, last_id) = (row.get(1)?, row.get(2)?);
+                    Ok((row.get(0)?, Turn { first_id, last_id, position: row.get(3)?, at: row.get(4)? }))
+                })
+                .optional()?;
+            let Some((copy, turn)) = turn else { return Ok(()) };
             let copy = copy_state::being_read(transaction, copy)?;
-            transaction.execute("UPDATE page SET passed = 1 WHERE id = ?1", [page])?;
-            log.committed_seq = put_marker(transaction, log.next_seq, (&copy, Some(page)), rows)?;
-            log.next_seq = log.committed_seq + 1;
-            Ok(())
+            transaction.execute("DELETE FROM page WHERE id = ?1", [page])?;
+            put_marker(transaction, &mut log, &copy, &turn)
         })?;
         self.log = log;
         Ok(())
@@ -175,12 +175,10 @@ impl Ledger {
                 let Some(checkpoint) = checkpoint else {
                     return Err(LedgerError::misuse("an exact copy came without its position"));
                 };
-                let sql = "UPDATE copy SET cursor = ?2 WHERE id = ?1";
-                transaction.execute(sql, params![copy.id, checkpoint.position.as_str()])?;
-                let rows = copy.last_id - copy.first_id + 1;
-                log.committed_seq = put_marker(transaction, log.next_seq, (&copy, None), rows)?;
-                log.next_seq = log.committed_seq + 1;
-                return Ok(());
+                transaction.execute("DELETE FROM page WHERE copy_id = ?1", [copy.id])?;
+                let position = Some(checkpoint.position.to_string());
+                let (first_id, last_id, at) = (copy.first_id, copy.last_id, copy.began_at);
+                return put_marker(transaction, &mut log, &copy, &Turn { first_id, last_id, position, at });
             }
             match copy_state::pages_waiting(transaction, copy.id)?.len() {
                 0 => copy_state::complete_when_merged(transaction, copy.id),
@@ -201,8 +199,12 @@ impl Ledger {
         self.write("give up a copy of the table", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
+            transaction.execute(
+                "DELETE FROM staged_row WHERE id BETWEEN ?1 AND ?2",
+                [copy.first_id, copy.last_id],
+            )?;
             // Rows that are in a batch already have left, and stay on record.
-            transaction.execute("DELETE FROM snapshot_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;
+            transaction.execute("DELETE FROM backfill_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;
             transaction.execute("DELETE FROM quarantine WHERE copy_id = ?1 AND state = 0", [copy.id])?;
             transaction.execute("DELETE FROM marker WHERE copy_id = ?1", [copy.id])?;
             transaction.execute("DELETE FROM page WHERE copy_id = ?1", [copy.id])?;
@@ -221,18 +223,12 @@ impl Ledger {
     }
 }
 
-/// The index and the counters of an earlier backfill would only slow the copy down.
-fn make_way(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
-    transaction.execute_batch("DROP INDEX IF EXISTS snapshot_waiting; DELETE FROM backfill_month;")?;
-    Ok(())
-}
-
 fn insert_copy(connection: &Connection, new: &NewCopy, began_seq: i64) -> Result<CopyId, LedgerError> {
     let gap = match new.kind {
         CopyKind::Repair { gap } => Some(gap),
         CopyKind::Baseline | CopyKind::Again => None,
     };
-    let next_id = meta::number(connection, meta::NEXT_SNAPSHOT_ID)?.max(1);
+    let next_id = meta::number(connection, meta::NEXT_STAGED_ID)?.max(1);
     let mut insert = connection.prepare_cached(
         "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id) \
          VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -243,29 +239,21 @@ fn insert_copy(connection: &Connection, new: &NewCopy, began_seq: i64) -> Result
 }
 
 /// Returns the id of the last row, or the one before `first_id` when there is none.
-fn append_rows(
-    connection: &Connection,
-    copy: &CopyRow,
-    page: &StagedPage,
-    first_id: i64,
-) -> Result<i64, LedgerError> {
+fn append_rows(connection: &Connection, page: &StagedPage, first_id: i64) -> Result<i64, LedgerError> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO snapshot_row(id, copy_id, month, service_id, request_id, status_id, opening_at, \
-         modified_at, row_key, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO staged_row(id, month, service_id, request_id, status_id, opening_at, modified_at, row_key) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    let only_to_compare = matches!(copy.kind, CopyKind::Repair { .. });
-    insert.raw_bind_parameter(2, copy.id)?;
-    insert.raw_bind_parameter(10, if only_to_compare { 3 } else { 0 })?;
     let mut id = first_id;
     for row in &page.rows {
         insert.raw_bind_parameter(1, id)?;
-        insert.raw_bind_parameter(3, row.month)?;
-        insert.raw_bind_parameter(4, &*row.change.service_id)?;
-        insert.raw_bind_parameter(5, &*row.change.request_id)?;
-        insert.raw_bind_parameter(6, row.change.status_id)?;
-        insert.raw_bind_parameter(7, row.change.opening_at)?;
-        insert.raw_bind_parameter(8, row.change.modified_at)?;
-        insert.raw_bind_parameter(9, row.row_key.as_ref().map(RowKey::as_str))?;
+        insert.raw_bind_parameter(2, row.month)?;
+        insert.raw_bind_parameter(3, &*row.change.service_id)?;
+        insert.raw_bind_parameter(4, &*row.change.request_id)?;
+        insert.raw_bind_parameter(5, row.change.status_id)?;
+        insert.raw_bind_parameter(6, row.change.opening_at)?;
+        insert.raw_bind_parameter(7, row.change.modified_at)?;
+        insert.raw_bind_parameter(8, row.row_key.as_ref().map(RowKey::as_str))?;
         insert.raw_execute()?;
         id += 1;
     }
@@ -297,36 +285,53 @@ fn append_rejected(
     Ok(())
 }
 
-/// Puts a marker at `seq` and returns the last seq that belongs to it.
+/// Staged rows whose turn has come, and what was told of the moment they were read.
+struct Turn {
+    first_id: i64,
+    last_id: i64,
+    position: Option<String>,
+    at: i64,
+}
+
+/// Gives rows their turn at the log's end. The rows of a repair bring at most one log row each, for which
+/// the seqs right behind the marker are kept.
 fn put_marker(
     connection: &Connection,
-    seq: i64,
-    (copy, page): (&CopyRow, Option<PageId>),
-    rows: i64,
-) -> Result<i64, LedgerError> {
-    let reserved = if matches!(copy.kind, CopyKind::Repair { .. }) { rows } else { 0 };
-    let sql = "INSERT INTO marker(seq, copy_id, page_id, reserved) VALUES(?1, ?2, ?3, ?4)";
-    connection.prepare_cached(sql)?.execute(params![seq, copy.id, page, reserved])?;
-    meta::set(connection, meta::COMMITTED_SEQ, seq + reserved)?;
-    Ok(seq + reserved)
+    log: &mut LogEnd,
+    copy: &CopyRow,
+    turn: &Turn,
+) -> Result<(), LedgerError> {
+    let reserved = match copy.kind {
+        CopyKind::Repair { .. } => turn.last_id - turn.first_id + 1,
+        CopyKind::Baseline | CopyKind::Again => 0,
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO marker(seq, copy_id, merged_id, last_id, reserved, emitted, position, at) \
+             VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)",
+        )?
+        .execute(params![
+            log.next_seq,
+            copy.id,
+            turn.first_id - 1,
+            turn.last_id,
+            reserved,
+            turn.position,
+            turn.at
+        ])?;
+    log.committed_seq = log.next_seq + reserved;
+    log.next_seq = log.committed_seq + 1;
+    meta::set(connection, meta::COMMITTED_SEQ, log.committed_seq)
 }
 
 /// Requests that are only known from this copy are not known any more; the others lose their tie to it.
 fn forget_known(connection: &Connection, copy: &CopyRow) -> Result<(), LedgerError> {
-    let range = params![copy.id, copy.first_id, copy.last_id];
-    let waiting: i64 = connection.query_row(
-        "SELECT count(*) FROM snapshot_row s CROSS JOIN known k \
-         ON k.service_id = s.service_id AND k.request_id = s.request_id \
-         WHERE s.copy_id = ?1 AND s.id BETWEEN ?2 AND ?3 AND s.state = 0 AND k.backfill_id = s.id",
-        range,
-        |row| row.get(0),
-    )?;
-    let of_copy = "(service_id, request_id) IN (SELECT service_id, request_id FROM snapshot_row \
-                   WHERE copy_id = ?1 AND id BETWEEN ?2 AND ?3 AND state = 0) \
-                   AND backfill_id BETWEEN ?2 AND ?3";
+    let sql = "SELECT count(*) FROM backfill_row WHERE copy_id = ?1 AND state = 0";
+    let waiting: i64 = connection.query_row(sql, [copy.id], |row| row.get(0))?;
+    meta::add(connection, meta::WAITING_ROWS, -waiting)?;
     if copy.kind == CopyKind::Baseline {
-        connection.execute(&format!("DELETE FROM known WHERE {of_copy} AND emitted_seq = 0"), range)?;
+        connection.execute("DELETE FROM known WHERE copy_id = ?1 AND emitted_seq = 0", [copy.id])?;
     }
-    connection.execute(&format!("UPDATE known SET backfill_id = 0 WHERE {of_copy}"), range)?;
-    meta::add(connection, meta::WAITING_ROWS, -waiting)
+    connection.execute("UPDATE known SET copy_id = 0, month = 0 WHERE copy_id = ?1", [copy.id])?;
+    Ok(())
 }

@@ -81,8 +81,7 @@ pub(crate) struct CopyRow {
     pub(crate) began_at: i64,
     pub(crate) first_id: i64,
     pub(crate) last_id: i64,
-    /// Of one being read: where the next page starts. Of an exact one that was read: its position.
-    pub(crate) cursor: Option<String>,
+    cursor: Option<String>,
     pub(crate) scanned: u64,
     staged: u64,
     rejected: u64,
@@ -183,9 +182,8 @@ pub(crate) fn pages_waiting(
     connection: &Connection,
     copy: CopyId,
 ) -> Result<Vec<(PageId, Position)>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, fence FROM page WHERE copy_id = ?1 AND passed = 0 AND fence IS NOT NULL ORDER BY id",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT id, fence FROM page WHERE copy_id = ?1 AND fence IS NOT NULL ORDER BY id")?;
     let pages = statement
         .query_map([copy], |row| Ok((row.get(0)?, Position::new(row.get::<_, String>(1)?))))?
         .collect::<Result<Vec<_>, _>>()?;

@@ -61,7 +61,7 @@ pub struct LifeEvent {
     pub position: Option<Position>,
     /// When that transaction committed.
     pub committed_at: Option<i64>,
-    /// When the ledger took it.
+    /// When the ledger took it; of a row of a copy, when the copy began.
     pub captured_at: Option<i64>,
     /// Where it comes from.
     pub origin: Origin,
@@ -148,12 +148,11 @@ fn log_rows(
 
 fn snapshot_rows(connection: &Connection, request_id: &str) -> Result<Vec<LifeEvent>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT s.service_id, s.status_id, s.opening_at, s.modified_at, NULL, NULL, \
-         coalesce((SELECT p.at FROM page p WHERE p.first_id <= s.id AND p.last_id >= s.id \
-         ORDER BY p.first_id DESC LIMIT 1), c.began_at), s.batch_id, b.state, b.flush_id, b.first_sent_at, \
-         b.acknowledged_at, (SELECT reason FROM quarantine q WHERE q.batch_id = s.batch_id AND s.batch_id > 0), \
-         s.state FROM snapshot_row s LEFT JOIN batch b ON b.id = s.batch_id LEFT JOIN copy c ON c.id = s.copy_id \
-         WHERE s.request_id = ?1 AND s.state <> 3 ORDER BY s.id",
+        "SELECT r.service_id, r.status_id, r.opening_at, r.modified_at, NULL, NULL, c.began_at, r.batch_id, \
+         b.state, b.flush_id, b.first_sent_at, b.acknowledged_at, \
+         (SELECT reason FROM quarantine q WHERE q.batch_id = r.batch_id AND r.batch_id > 0), r.state \
+         FROM backfill_row r LEFT JOIN batch b ON b.id = r.batch_id LEFT JOIN copy c ON c.id = r.copy_id \
+         WHERE r.request_id = ?1 ORDER BY r.copy_id, r.month, r.service_id",
     )?;
     let events = statement.query_map([request_id], |row| {
         let state = if row.get::<_, i64>(13)? == 0 { LifeState::Waiting } else { LifeState::Skipped };

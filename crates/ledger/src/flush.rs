@@ -113,12 +113,15 @@ pub struct FlushRow {
     pub last_error: Option<String>,
     /// Log rows up to here are sealed.
     pub(crate) upto_seq: i64,
+    /// Up to where it has formed batches: of the delta by seq, of the backfill by month and request.
+    pub(crate) cursor_month: u32,
     pub(crate) cursor_service: String,
+    pub(crate) cursor_request: String,
     pub(crate) cursor_seq: i64,
 }
 
 const SELECT: &str = "SELECT id, kind, by_service, started_at, finished_at, result, records, batches, refused, \
-                      attempts, last_error, upto_seq, cursor_service, cursor_seq FROM flush";
+                      attempts, last_error, upto_seq, cursor_month, cursor_service, cursor_request, cursor_seq FROM flush";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<FlushRow> {
     Ok(FlushRow {
@@ -134,8 +137,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<FlushRow> {
         attempts: row.get(9)?,
         last_error: row.get(10)?,
         upto_seq: row.get(11)?,
-        cursor_service: row.get(12)?,
-        cursor_seq: row.get(13)?,
+        cursor_month: row.get(12)?,
+        cursor_service: row.get(13)?,
+        cursor_request: row.get(14)?,
+        cursor_seq: row.get(15)?,
     })
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use normalizer::StatusChange;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use crate::backfill::{self, Before, Difference, Order, Range};
 use crate::batch::{self, Batch, BodyBuilder, Candidate, Draft, Item, Taken};
+use crate::copy_state;
 use crate::error::LedgerError;
 use crate::flush::{self, FlushId, FlushKind, FlushRow};
 use crate::ledger::Ledger;
@@ -117,12 +118,7 @@ fn take_with_backfill(
     record: &Candidate,
 ) -> Result<bool, LedgerError> {
     if let Before::Leaves(row) = before {
-        let row = Candidate {
-            item: Item::Snapshot(row.id),
-            change: row.change.clone(),
-            committed_at: None,
-            month: Some(row.month),
-        };
+        let row = backfill_candidate(row.copy_id, row.month, row.change.clone());
         if !draft.take(&row)? {
             return Ok(false);
         }
@@ -140,7 +136,7 @@ fn records_in_order(
          WHERE seq > ?1 AND seq <= ?2 AND batch_id = 0 ORDER BY seq LIMIT ?3",
     )?;
     let rows = statement.query(params![flush.cursor_seq, flush.upto_seq, max_records])?;
-    collect(rows, None)
+    collect(rows, change_item)
 }
 
 /// The next records of the service whose turn it is, and that service.
@@ -164,7 +160,7 @@ fn records_of_service(
          WHERE o.service_id = ?1 AND o.seq > ?2 AND c.batch_id = 0 ORDER BY o.seq LIMIT ?3",
     )?;
     let rows = statement.query(params![service, after, max_records])?;
-    Ok((collect(rows, None)?, Some(service)))
+    Ok((collect(rows, change_item)?, Some(service)))
 }
 
 fn form_backfill(
@@ -172,23 +168,25 @@ fn form_backfill(
     flush: &FlushRow,
     limits: Limits<'_>,
 ) -> Result<Option<Batch>, LedgerError> {
-    let Some(range) = backfill::range(connection)? else { return Ok(None) };
+    let copy = copy_state::newest_for_backfill(connection)?;
+    let Some((copy, range)) = copy.zip(backfill::range(connection)?) else { return Ok(None) };
     let mut months =
         connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
     let mut months = months.query([])?;
     while let Some(row) = months.next()? {
-        let month: u32 = row.get(0)?;
-        let rows = Waiting { month, range, by_service: flush.by_service, max_records: limits.max_records };
-        let (records, service) = rows.read(connection)?;
-        if records.is_empty() {
-            continue;
-        }
+        let waiting =
+            Waiting { copy_id: copy.id, month: row.get(0)?, range, max_records: limits.max_records };
+        let (records, service) = waiting.read(connection, flush)?;
+        let Some(first) = records.first() else { continue };
+        let mut last = first;
         let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
         for record in &records {
             if !draft.take(record)? {
                 break;
             }
+            last = record;
         }
+        waiting.leave_cursor(connection, flush, &last.change)?;
         let (batch, taken) = draft.finish(None, service, limits.now)?;
         account(connection, &taken)?;
         return Ok(Some(batch));
@@ -196,48 +194,95 @@ fn form_backfill(
     Ok(None)
 }
 
-/// Which waiting rows a batch of the backfill takes from: those of one month, and perhaps of one service.
+/// Which waiting rows a batch of the backfill takes from: those of one month.
 struct Waiting {
+    copy_id: i64,
     month: u32,
     range: Range,
-    by_service: bool,
     max_records: u32,
 }
 
 impl Waiting {
-    fn read(&self, connection: &Connection) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
-        let service = if self.by_service { self.first_service(connection)? } else { None };
-        let mut statement = connection.prepare_cached(
-            "SELECT service_id, request_id, opening_at, status_id, modified_at, -id, NULL \
-             FROM snapshot_row INDEXED BY snapshot_waiting WHERE state = 0 AND month = ?1 \
-             AND service_id >= coalesce(?2, '') AND (?2 IS NULL OR service_id = ?2) \
-             AND opening_at >= ?3 AND opening_at < ?4 ORDER BY service_id, id LIMIT ?5",
-        )?;
-        let range = self.range;
-        let rows = statement.query(params![
-            self.month,
-            service.as_deref(),
-            range.from_at,
-            range.to_at,
-            self.max_records
-        ])?;
-        Ok((collect(rows, Some(self.month))?, service))
+    /// The next rows, and their service where the flush goes by service. The flush's cursor spares reading
+    /// what it has sent of the month; a row that came to wait behind the cursor is found on a second look.
+    fn read(
+        &self,
+        connection: &Connection,
+        flush: &FlushRow,
+    ) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
+        if flush.cursor_month == self.month {
+            let after = (flush.cursor_service.as_str(), flush.cursor_request.as_str());
+            let found = self.read_after(connection, after, flush.by_service)?;
+            if !found.0.is_empty() {
+                return Ok(found);
+            }
+        }
+        self.read_after(connection, ("", ""), flush.by_service)
     }
 
-    fn first_service(&self, connection: &Connection) -> Result<Option<Arc<str>>, LedgerError> {
+    fn read_after(
+        &self,
+        connection: &Connection,
+        after: (&str, &str),
+        by_service: bool,
+    ) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
         let mut statement = connection.prepare_cached(
-            "SELECT service_id FROM snapshot_row INDEXED BY snapshot_waiting WHERE state = 0 AND month = ?1 \
-             AND opening_at >= ?2 AND opening_at < ?3 ORDER BY service_id, id LIMIT 1",
+            "SELECT service_id, request_id, opening_at, status_id, modified_at FROM backfill_row \
+             WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) > (?3, ?4) AND state = 0 \
+             AND opening_at >= ?5 AND opening_at < ?6 ORDER BY service_id, request_id LIMIT ?7",
         )?;
-        let range = self.range;
-        Ok(statement
-            .query_row(params![self.month, range.from_at, range.to_at], |row| row.get(0))
-            .optional()?)
+        let Range { from_at, to_at } = self.range;
+        let (service, request) = after;
+        let rows = statement.query(params![
+            self.copy_id,
+            self.month,
+            service,
+            request,
+            from_at,
+            to_at,
+            self.max_records
+        ])?;
+        let mut records =
+            collect(rows, |_, change| Ok(backfill_candidate(self.copy_id, self.month, change)))?;
+        let service =
+            records.first().map(|first| Arc::clone(&first.change.service_id)).filter(|_| by_service);
+        if let Some(service) = &service {
+            let other = records.iter().position(|record| record.change.service_id != *service);
+            records.truncate(other.unwrap_or(records.len()));
+        }
+        Ok((records, service))
+    }
+
+    fn leave_cursor(
+        &self,
+        connection: &Connection,
+        flush: &FlushRow,
+        last: &StatusChange,
+    ) -> Result<(), LedgerError> {
+        connection
+            .prepare_cached(
+                "UPDATE flush SET cursor_month = ?2, cursor_service = ?3, cursor_request = ?4 WHERE id = ?1",
+            )?
+            .execute(params![flush.id, self.month, &*last.service_id, &*last.request_id])?;
+        Ok(())
     }
 }
 
-/// Reads records; a negative place is a snapshot row's. Neighbours share the text of their service.
-fn collect(mut rows: rusqlite::Rows<'_>, month: Option<u32>) -> Result<Vec<Candidate>, LedgerError> {
+fn backfill_candidate(copy_id: i64, month: u32, change: StatusChange) -> Candidate {
+    let (service_id, request_id) = (Arc::clone(&change.service_id), change.request_id.clone());
+    let item = Item::Backfill { copy_id, month, service_id, request_id };
+    Candidate { item, change, committed_at: None }
+}
+
+fn change_item(row: &Row<'_>, change: StatusChange) -> rusqlite::Result<Candidate> {
+    Ok(Candidate { item: Item::Change(row.get(5)?), change, committed_at: row.get(6)? })
+}
+
+/// Reads records. Neighbours share the text of their service.
+fn collect(
+    mut rows: Rows<'_>,
+    candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
+) -> Result<Vec<Candidate>, LedgerError> {
     let mut records: Vec<Candidate> = Vec::new();
     while let Some(row) = rows.next()? {
         let service = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
@@ -252,9 +297,7 @@ fn collect(mut rows: rusqlite::Rows<'_>, month: Option<u32>) -> Result<Vec<Candi
             status_id: row.get(3)?,
             modified_at: row.get(4)?,
         };
-        let place: i64 = row.get(5)?;
-        let item = if place > 0 { Item::Change(place) } else { Item::Snapshot(-place) };
-        records.push(Candidate { item, change, committed_at: row.get(6)?, month });
+        records.push(candidate(row, change)?);
     }
     Ok(records)
 }

@@ -18,8 +18,10 @@ pub(crate) struct Known {
     pub(crate) emitted_seq: i64,
     /// The status of its last log row when that was a row mapped again, else 0.
     pub(crate) retried: u8,
-    /// The snapshot row that carries it, 0 when none does.
-    pub(crate) backfill_id: i64,
+    /// The copy whose row for the backfill carries it, 0 when none does.
+    pub(crate) copy_id: i64,
+    /// The month under which that row is found.
+    pub(crate) month: u32,
 }
 
 /// The part of a log row that decides, once its request is known.
@@ -100,16 +102,16 @@ pub(crate) struct KnownTable<'a> {
 impl<'a> KnownTable<'a> {
     pub(crate) fn new(connection: &'a Connection) -> Result<Self, LedgerError> {
         let select = connection.prepare_cached(
-            "SELECT status_id, opening_at, modified_at, touched_seq, emitted_seq, retried, backfill_id \
+            "SELECT status_id, opening_at, modified_at, touched_seq, emitted_seq, retried, copy_id, month \
              FROM known WHERE service_id = ?1 AND request_id = ?2",
         )?;
         let upsert = connection.prepare_cached(
             "INSERT INTO known(service_id, request_id, status_id, opening_at, modified_at, touched_seq, \
-             emitted_seq, retried, backfill_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+             emitted_seq, retried, copy_id, month) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
              ON CONFLICT(service_id, request_id) DO UPDATE SET status_id = excluded.status_id, \
              opening_at = excluded.opening_at, modified_at = excluded.modified_at, \
              touched_seq = excluded.touched_seq, emitted_seq = excluded.emitted_seq, \
-             retried = excluded.retried, backfill_id = excluded.backfill_id",
+             retried = excluded.retried, copy_id = excluded.copy_id, month = excluded.month",
         )?;
         Ok(Self { select, upsert })
     }
@@ -123,7 +125,8 @@ impl<'a> KnownTable<'a> {
                 touched_seq: row.get(3)?,
                 emitted_seq: row.get(4)?,
                 retried: row.get(5)?,
-                backfill_id: row.get(6)?,
+                copy_id: row.get(6)?,
+                month: row.get(7)?,
             })
         });
         Ok(found.optional()?)
@@ -144,7 +147,8 @@ impl<'a> KnownTable<'a> {
             known.touched_seq,
             known.emitted_seq,
             known.retried,
-            known.backfill_id,
+            known.copy_id,
+            known.month,
         ])?;
         Ok(())
     }

@@ -19,13 +19,13 @@ pub(crate) const SETTLED_SEQ: &str = "settled_seq";
 pub(crate) const COMMITTED_AT: &str = "committed_at";
 /// When the ledger last took something from the stream.
 pub(crate) const CAPTURED_AT: &str = "captured_at";
-/// The next snapshot row's id: ids are never used twice, because known statuses point to them.
-pub(crate) const NEXT_SNAPSHOT_ID: &str = "next_snapshot_id";
+/// The next staged row's id.
+pub(crate) const NEXT_STAGED_ID: &str = "next_staged_id";
 /// Settled status changes that are in no batch yet.
 pub(crate) const UNBATCHED: &str = "unbatched";
 /// Every settled status change up to here is in a batch.
 pub(crate) const BATCHED_SEQ: &str = "batched_seq";
-/// Merged snapshot rows that are in no batch yet.
+/// Merged rows of copies that wait for the backfill.
 pub(crate) const WAITING_ROWS: &str = "waiting_rows";
 /// The openings that the backfill was asked for: from here, and up to but without there.
 pub(crate) const BACKFILL_FROM: &str = "backfill_from";
@@ -34,7 +34,8 @@ pub(crate) const BACKFILL_TO: &str = "backfill_to";
 pub(crate) const BACKFILL_ASKED_AT: &str = "backfill_asked_at";
 /// Where pruning goes on, by table.
 pub(crate) const PRUNED_SEQ: &str = "pruned_seq";
-pub(crate) const PRUNED_SNAPSHOT_ID: &str = "pruned_snapshot_id";
+pub(crate) const PRUNED_COPY: &str = "pruned_copy";
+pub(crate) const PRUNED_MONTH: &str = "pruned_month";
 
 /// Notes of the loops are kept apart from the ledger's own values.
 pub(crate) const NOTE_PREFIX: &str = "note:";

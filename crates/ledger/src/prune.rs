@@ -6,7 +6,7 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::meta;
 
-/// Rows that one call looks at, in each table.
+/// Log rows that one call looks at.
 const STEP_ROWS: i64 = 20_000;
 
 /// Free pages that one call gives back to the file system.
@@ -77,24 +77,29 @@ fn prune_log(transaction: &Transaction<'_>, before: i64) -> Result<(u64, bool), 
     Ok((removed as u64, true))
 }
 
+/// One month of one copy: what a month holds is bounded well enough.
 fn prune_copies(transaction: &Transaction<'_>, before: i64) -> Result<(u64, bool), LedgerError> {
-    let cursor = meta::number(transaction, meta::PRUNED_SNAPSHOT_ID)?;
-    let newest: Option<i64> = transaction.query_row(
-        "SELECT max(last_id) FROM copy WHERE state >= 2 AND began_at < ?1",
-        [before],
-        |row| row.get(0),
-    )?;
-    let end: Option<i64> = transaction
+    let copy = meta::number(transaction, meta::PRUNED_COPY)?;
+    let month = meta::number(transaction, meta::PRUNED_MONTH)?;
+    let next: Option<(i64, i64)> = transaction
         .prepare_cached(
-            "SELECT max(id) FROM (SELECT id FROM snapshot_row WHERE id > ?1 AND id <= ?3 ORDER BY id LIMIT ?2)",
+            "SELECT copy_id, month FROM backfill_row WHERE (copy_id, month) > (?1, ?2) \
+             AND copy_id <= (SELECT max(id) FROM copy WHERE state >= 2 AND began_at < ?3) \
+             ORDER BY copy_id, month LIMIT 1",
         )?
-        .query_row(params![cursor, STEP_ROWS, newest.unwrap_or(0)], |row| row.get(0))?;
-    let Some(end) = end else { return round_ends(transaction, meta::PRUNED_SNAPSHOT_ID, cursor) };
+        .query_row([copy, month, before], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((copy, month)) = next else {
+        meta::set(transaction, meta::PRUNED_MONTH, 0)?;
+        return round_ends(transaction, meta::PRUNED_COPY, copy);
+    };
     let sql = format!(
-        "DELETE FROM snapshot_row AS r WHERE id > ?1 AND id <= ?2 AND (state = 2 OR (state = 1 AND {DECIDED}))"
+        "DELETE FROM backfill_row AS r WHERE copy_id = ?1 AND month = ?2 \
+         AND (state = 2 OR (state = 1 AND {DECIDED}))"
     );
-    let removed = transaction.prepare_cached(&sql)?.execute(params![cursor, end, before])?;
-    meta::set(transaction, meta::PRUNED_SNAPSHOT_ID, end)?;
+    let removed = transaction.prepare_cached(&sql)?.execute([copy, month, before])?;
+    meta::set(transaction, meta::PRUNED_COPY, copy)?;
+    meta::set(transaction, meta::PRUNED_MONTH, month)?;
     Ok((removed as u64, true))
 }
 
@@ -119,12 +124,6 @@ fn prune_rest(transaction: &Transaction<'_>, before: i64) -> Result<u64, LedgerE
          AND NOT EXISTS(SELECT 1 FROM batch b WHERE b.flush_id = flush.id)",
     ] {
         removed += transaction.execute(sql, [before])? as u64;
-    }
-    let unused: Option<i64> =
-        transaction.query_row("SELECT min(id) FROM snapshot_row", [], |row| row.get(0)).optional()?.flatten();
-    if let Some(first) = unused {
-        let sql = "DELETE FROM page WHERE last_id < ?1 AND copy_id IN (SELECT id FROM copy WHERE state >= 2)";
-        removed += transaction.execute(sql, [first])? as u64;
     }
     Ok(removed)
 }

@@ -177,7 +177,7 @@ impl Retry<'_> {
                 self.append(LogKind::Candidate, &again)
             }
             CopyKind::Baseline | CopyKind::Again => match known {
-                Some(known) if known.status_id != 0 || known.emitted_seq > 0 => Ok(()),
+                Some(known) if known.status_id != 0 || known.emitted_seq > 0 || known.copy_id > 0 => Ok(()),
                 known => self.wait(&copy, known.unwrap_or_default(), change, month),
             },
         }
@@ -215,13 +215,10 @@ impl Retry<'_> {
         month: u32,
     ) -> Result<(), LedgerError> {
         let connection = self.connection;
-        let id = meta::number(connection, meta::NEXT_SNAPSHOT_ID)?.max(1);
-        meta::set(connection, meta::NEXT_SNAPSHOT_ID, id + 1)?;
         connection.execute(
-            "INSERT INTO snapshot_row(id, copy_id, month, service_id, request_id, status_id, opening_at, \
-             modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
+             modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
-                id,
                 copy.id,
                 month,
                 &*change.service_id,
@@ -235,7 +232,8 @@ impl Retry<'_> {
         known.status_id = change.status_id;
         known.opening_at = Some(change.opening_at);
         known.modified_at = Some(change.modified_at);
-        known.backfill_id = id;
+        known.copy_id = copy.id;
+        known.month = month;
         KnownTable::new(connection)?.store(&change.service_id, &change.request_id, &known)?;
         meta::add(connection, meta::WAITING_ROWS, 1)?;
         if backfill::range(connection)?.is_some_and(|range| range.contains(change.opening_at)) {

@@ -23,7 +23,7 @@ pub struct Settled {
 }
 
 impl Ledger {
-    /// Settles the next slice of at most `max_rows` committed log rows, or merges one page or copy whose
+    /// Settles the next slice of at most `max_rows` committed log rows, or merges some rows of a copy whose
     /// turn it is, in one commit. Memory does not grow with either.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ fn settle_next(transaction: &Transaction<'_>, committed: i64, max_rows: u64) -> 
     let limit = marker.as_ref().map_or(committed, |marker| marker.seq - 1);
     let (upto, mut result) = match (slice_end(transaction, settled, limit, max_rows)?, marker) {
         (Some(upto), _) => (upto, settle_slice(transaction, settled, upto)?),
-        (None, Some(marker)) => (marker.seq + marker.reserved, merge_copy(transaction, &marker)?),
+        (None, Some(marker)) => merge_copy(transaction, &marker)?,
         (None, None) => (committed, Settled::default()),
     };
     meta::set(transaction, meta::SETTLED_SEQ, upto)?;
@@ -82,11 +82,16 @@ fn slice_end(
     Ok(any.then_some(limit))
 }
 
-fn merge_copy(connection: &Connection, marker: &Marker) -> Result<Settled, LedgerError> {
-    let emitted = absorb::absorb(connection, marker)?;
+/// Merges some rows of a copy; returns up to where the log is settled then.
+fn merge_copy(connection: &Connection, marker: &Marker) -> Result<(i64, Settled), LedgerError> {
+    let absorbed = absorb::absorb(connection, marker)?;
+    let result = Settled { records: absorbed.emitted, ..Settled::default() };
+    if !absorbed.is_complete {
+        return Ok((marker.seq - 1, result));
+    }
     connection.execute("DELETE FROM marker WHERE seq = ?1", [marker.seq])?;
     copy_state::complete_when_merged(connection, marker.copy_id)?;
-    Ok(Settled { records: emitted, ..Settled::default() })
+    Ok((marker.seq + marker.reserved, result))
 }
 
 fn settle_slice(connection: &Connection, after: i64, upto: i64) -> Result<Settled, LedgerError> {

@@ -224,7 +224,7 @@ fn cut(
         parts += 1;
         let mut draft = Draft::new(connection, builder, whole.flush, half)?;
         while let Some(item) = items.peek() {
-            if !draft.take(&batch::load(connection, *item)?)? {
+            if !draft.take(&batch::load(connection, item.clone())?)? {
                 break;
             }
             items.next();
@@ -254,23 +254,24 @@ fn suspect(connection: &Connection, batch: BatchId, code: &str, reason: &str) ->
 /// Moves the record of a suspect into quarantine, with all it takes to send it again.
 fn refuse(connection: &Connection, suspect: &StoredBatch, now: i64) -> Result<(), LedgerError> {
     for item in suspect.items() {
-        let (table, id, origin) = match item {
-            Item::Change(seq) => ("change", seq, 0),
-            Item::Snapshot(id) => ("snapshot_row", id, 1),
-        };
-        let (key, position, at) = match item {
-            Item::Change(_) => ("seq", "r.position", "r.committed_at"),
-            Item::Snapshot(_) => ("id", "NULL", "b.created_at"),
-        };
+        let seq = if let Item::Change(seq) = &item { Some(*seq) } else { None };
+        let change = batch::load(connection, item)?.change;
         connection.execute(
-            &format!(
-                "INSERT INTO quarantine(kind, state, origin, service_id, request_id, status_id, opening_at, \
-                 modified_at, code, reason, position, batch_id, at) \
-                 SELECT 1, 0, ?3, r.service_id, r.request_id, r.status_id, r.opening_at, r.modified_at, \
-                 coalesce(b.code, 'refused'), coalesce(b.last_error, ''), {position}, b.id, {at} \
-                 FROM batch b JOIN {table} r ON r.{key} = ?2 WHERE b.id = ?1"
-            ),
-            params![suspect.id, id, origin],
+            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, status_id, opening_at, \
+             modified_at, code, reason, position, batch_id, at) \
+             SELECT 1, 0, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(b.code, 'refused'), coalesce(b.last_error, ''), \
+             (SELECT c.position FROM change c WHERE c.seq = ?8), b.id, coalesce(b.oldest_at, b.created_at) \
+             FROM batch b WHERE b.id = ?1",
+            params![
+                suspect.id,
+                seq.is_none(),
+                &*change.service_id,
+                &*change.request_id,
+                change.status_id,
+                change.opening_at,
+                change.modified_at,
+                seq
+            ],
         )?;
     }
     suspect.count_months(connection, |records| Difference {

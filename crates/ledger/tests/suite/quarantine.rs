@@ -81,7 +81,7 @@ fn a_row_of_a_copy_mapped_after_all_waits_for_the_backfill() {
     retry(&mut desk, "101 C 9");
     desk.commit(vec![candidate("101 A 9")]);
     assert_eq!(desk.ledger.backfill_status().unwrap().records, 2);
-    assert_eq!(desk.flush(FlushKind::Backfill, false), [["101 B 9", "101 A 9"]]);
+    assert_eq!(desk.flush(FlushKind::Backfill, false), [["101 A 9", "101 B 9"]]);
     assert_eq!(desk.flush(FlushKind::Delta, false), [["101 C 3"]], "the copy's row of C is overtaken");
 }
 

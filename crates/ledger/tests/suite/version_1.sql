@@ -27,10 +27,14 @@ CREATE TABLE change(
 
 -- Places in the log where rows of a copy are merged. The seqs after one belong to what the merge finds.
 CREATE TABLE marker(
-    seq      INTEGER PRIMARY KEY,
-    copy_id  INTEGER NOT NULL,
-    page_id  INTEGER,             -- NULL: the whole copy
-    reserved INTEGER NOT NULL     -- seqs after this one
+    seq       INTEGER PRIMARY KEY,
+    copy_id   INTEGER NOT NULL,
+    merged_id INTEGER NOT NULL,    -- staged rows up to here have been merged
+    last_id   INTEGER NOT NULL,    -- the last staged row that belongs to it
+    reserved  INTEGER NOT NULL,    -- seqs after this one
+    emitted   INTEGER NOT NULL,    -- those of them that were used
+    position  TEXT,                -- of the log, when the rows were read
+    at        INTEGER NOT NULL
 );
 
 -- The last known status of every request, as of settled_seq.
@@ -43,7 +47,8 @@ CREATE TABLE known(
     touched_seq  INTEGER NOT NULL, -- the last log row about it, as far as a copy under way needs to know
     emitted_seq  INTEGER NOT NULL, -- the last log row about it that is a status change; 0: none yet
     retried      INTEGER NOT NULL, -- the status of the last log row, when that was a row mapped again; else 0
-    backfill_id  INTEGER NOT NULL, -- the snapshot row that carries it; 0: none
+    copy_id      INTEGER NOT NULL, -- the copy whose row for the backfill carries it; 0: none
+    month        INTEGER NOT NULL, -- and that row's month
     PRIMARY KEY(service_id, request_id)
 ) WITHOUT ROWID;
 
@@ -73,31 +78,41 @@ CREATE TABLE copy(
     last_id    INTEGER NOT NULL
 );
 
+-- Pages that wait until the stream has passed their fences.
 CREATE TABLE page(
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     copy_id  INTEGER NOT NULL,
     first_id INTEGER NOT NULL,
     last_id  INTEGER NOT NULL,
     fence    TEXT,
-    passed   INTEGER NOT NULL DEFAULT 0,
     at       INTEGER NOT NULL
 );
-CREATE INDEX page_of_copy ON page(copy_id, id);
-CREATE INDEX page_by_row ON page(first_id);
 
-CREATE TABLE snapshot_row(
+-- Rows of copies until they are merged.
+CREATE TABLE staged_row(
     id          INTEGER PRIMARY KEY,
-    copy_id     INTEGER NOT NULL,
     month       INTEGER NOT NULL,  -- yyyymm of the opening, in the zone of the schedule
     service_id  TEXT NOT NULL,
     request_id  TEXT NOT NULL,
     status_id   INTEGER NOT NULL,
     opening_at  INTEGER NOT NULL,
     modified_at INTEGER NOT NULL,
-    row_key     TEXT,
-    state       INTEGER NOT NULL,  -- 0 waiting for the backfill, 1 in a batch, 2 skipped, 3 only to compare
-    batch_id    INTEGER NOT NULL DEFAULT 0
+    row_key     TEXT
 );
+
+-- Merged rows of copies, in the order in which the backfill sends them.
+CREATE TABLE backfill_row(
+    copy_id     INTEGER NOT NULL,
+    month       INTEGER NOT NULL,
+    service_id  TEXT NOT NULL,
+    request_id  TEXT NOT NULL,
+    status_id   INTEGER NOT NULL,
+    opening_at  INTEGER NOT NULL,
+    modified_at INTEGER NOT NULL,
+    state       INTEGER NOT NULL,  -- 0 waiting, 1 in a batch, 2 skipped
+    batch_id    INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(copy_id, month, service_id, request_id)
+) WITHOUT ROWID;
 
 -- The backfill that was asked for, by month.
 CREATE TABLE backfill_month(
@@ -124,7 +139,9 @@ CREATE TABLE flush(
     kind           INTEGER NOT NULL, -- 0 delta, 1 backfill
     by_service     INTEGER NOT NULL,
     upto_seq       INTEGER NOT NULL,
+    cursor_month   INTEGER NOT NULL DEFAULT 0,
     cursor_service TEXT NOT NULL DEFAULT '',
+    cursor_request TEXT NOT NULL DEFAULT '',
     cursor_seq     INTEGER NOT NULL,
     started_at     INTEGER NOT NULL,
     finished_at    INTEGER,
@@ -196,20 +213,20 @@ PRAGMA journal_mode = WAL;
 INSERT INTO meta VALUES
     ('position', '0/16B3748'), ('server', 'system 7301 timeline 1'), ('captured_changes', 4),
     ('committed_seq', 4), ('settled_seq', 4), ('committed_at', 1794990000000000),
-    ('captured_at', 1794990000100000), ('unbatched', 1), ('batched_seq', 2), ('next_snapshot_id', 1);
+    ('captured_at', 1794990000100000), ('unbatched', 1), ('batched_seq', 2), ('next_staged_id', 1);
 INSERT INTO change VALUES
     (1, 1, '101', 'A', 3, 1577900000000000, 0, NULL, NULL, '0/16B3000', 1794980000000000, 1794980000100000, 0, 1),
     (2, 1, '101', 'B', 3, 1577900000000000, 0, NULL, NULL, '0/16B3100', 1794980000000000, 1794980000100000, 0, 2),
     (4, 1, '101', 'C', 9, 1577900000000000, 0, NULL, NULL, '0/16B3748', 1794990000000000, 1794990000100000, 0, 0);
 INSERT INTO known VALUES
-    ('101', 'A', 3, 1577900000000000, 0, 1, 1, 0, 0),
-    ('101', 'B', 3, 1577900000000000, 0, 2, 2, 0, 0),
-    ('101', 'C', 9, 1577900000000000, 0, 4, 4, 0, 0);
+    ('101', 'A', 3, 1577900000000000, 0, 1, 1, 0, 0, 0),
+    ('101', 'B', 3, 1577900000000000, 0, 2, 2, 0, 0, 0),
+    ('101', 'C', 9, 1577900000000000, 0, 4, 4, 0, 0, 0);
 INSERT INTO flush(id, kind, by_service, upto_seq, cursor_seq, started_at, finished_at, result, records, batches)
     VALUES (1, 0, 0, 2, 2, 1794985000000000, 1794985100000000, 2, 1, 1);
 INSERT INTO batch(id, flush_id, place, state, records, changes, months, items, body, sha256, created_at)
     VALUES (1, 1, '0000000000000001', 1, 1, 1, '', NULL, NULL, zeroblob(32), 1794985000000000),
-           (2, 1, '0000000000000002', 0, 1, 1, '', x'0200000000000000', CAST('101 B 3 0' || char(10) AS BLOB),
+           (2, 1, '0000000000000002', 0, 1, 1, '', x'000200000000000000', CAST('101 B 3 0' || char(10) AS BLOB),
             zeroblob(32), 1794985000000000);
 INSERT INTO quarantine(kind, state, origin, code, reason, row, at)
     VALUES (0, 0, 0, 'unknown_status', 'estado is "X", which is not in the map', '{"estado":"X"}', 1794980000000000);
