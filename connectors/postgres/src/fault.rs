@@ -114,10 +114,11 @@ pub(crate) fn server_error(context: &str, sqlstate: &str, message: &str) -> Sour
         (_, "42P01" | "42703" | "3F000") => {
             error(Schema).with_hint("compare table and columns with the server's")
         }
-        (_, "42704") if message.contains("slot") => error(LostLog),
+        // Neither can be had back as of where the log stands: a slot or publication made anew begins later.
+        (_, "42704") if message.contains("slot") || message.contains("publica") => error(LostLog),
         (_, "57P03") => error(Busy).with_hint("the server is starting, stopping or recovering: wait"),
         (_, "57P01" | "57P02" | "57P05") => error(Unreachable),
-        (_, "57014") if message.contains("statement timeout") => error(Busy)
+        (_, "57014") => error(Busy)
             .with_hint("the server took too long: look for locks and load, and run `bitacora check`"),
         (_, "53300") => error(Busy).with_hint(connections_hint(message)),
         (_, "53400") => {
@@ -126,7 +127,7 @@ pub(crate) fn server_error(context: &str, sqlstate: &str, message: &str) -> Sour
         (_, "55006") => error(Busy).with_hint("another process uses it: see pg_replication_slots.active_pid"),
         (_, "55P03") => error(Busy).with_hint("another transaction holds a lock on it: see pg_locks"),
         (_, "55000") => prerequisite_error(&full, message),
-        (_, "58P01") if message.contains("WAL segment") => error(LostLog),
+        (_, "58P01") if names_log_segment(message) => error(LostLog),
         (_, "25006") => error(Configuration)
             .with_hint("the server is read-only (a standby, perhaps): run `bitacora setup` for the primary"),
         (_, "0A000") => error(Configuration),
@@ -173,7 +174,7 @@ fn pooler_refusal(sqlstate: &str, message: &str) -> Option<&'static str> {
 
 /// The hint for a refused log-in: for `pg_hba.conf`, the line that would admit it.
 fn authorization_hint(message: &str) -> String {
-    if message.contains("does not exist") {
+    if message.contains("does not exist") || message.contains("no existe") {
         return "run `bitacora setup` and have its statements executed: they make the role".to_owned();
     }
     if message.contains("not permitted to log in") {
@@ -188,28 +189,41 @@ fn authorization_hint(message: &str) -> String {
 }
 
 /// Makes the line out of the server's own description of the connection, such as
-/// `no pg_hba.conf entry for host "10.0.0.5", user "bitacora", database "tramites", no encryption`.
+/// `no pg_hba.conf entry for host "10.0.0.5", user "bitacora", database "tramites", no encryption`, in
+/// whatever language it speaks.
 fn pg_hba_line(message: &str) -> Option<String> {
     if !message.contains("pg_hba.conf") {
         return None;
     }
-    let quoted = |after: &str| {
-        let (_, rest) = message.split_once(after)?;
-        rest.split_once('"').map(|(name, _)| name)
-    };
-    let user = quoted("user \"")?;
-    // Logical replication is admitted like any connection to the database; the keyword `replication` is
-    // not for it.
-    let database = quoted("database \"")?;
-    let Some(host) = quoted("host \"").filter(|host| *host != "[local]") else {
+    let quoted = quoted_parts(message);
+    let [host, user, database] = quoted.as_slice() else { return None };
+    // Logical replication is admitted like any connection to the database; the keyword `replication` is for
+    // the other kind.
+    if *host == "[local]" {
         return Some(format!("local \"{database}\" \"{user}\" scram-sha-256"));
-    };
-    let (encrypted, bits) = (
-        !message.contains("no encryption") && !message.contains("SSL off"),
-        if host.contains(':') { 128 } else { 32 },
-    );
-    let record = if encrypted { "hostssl" } else { "host" };
+    }
+    let bits = if host.contains(':') { 128 } else { 32 };
+    let record = if message.ends_with("SSL encryption") { "hostssl" } else { "host" };
     Some(format!("{record} \"{database}\" \"{user}\" {host}/{bits} scram-sha-256"))
+}
+
+/// What stands in quotation marks, English or Spanish and French ones.
+fn quoted_parts(message: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = message;
+    while let Some((_, after)) = rest.split_once(['"', '«']) {
+        let Some((part, after)) = after.split_once(['"', '»']) else { break };
+        parts.push(part.trim());
+        rest = after;
+    }
+    parts
+}
+
+/// Whether the message names a file of the log, such as `000000010000000000000001`: in every language that
+/// one is gone.
+fn names_log_segment(message: &str) -> bool {
+    let mut words = message.split(|character: char| !character.is_ascii_alphanumeric());
+    words.any(|word| word.len() == 24 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn permission_hint(message: &str) -> &'static str {
@@ -266,6 +280,12 @@ mod tests {
         assert!(hint.ends_with(": hostssl \"d\" \"b\" ::1/128 scram-sha-256"), "{hint}");
         let (_, hint) = kind_and_hint(
             "28000",
+            "no hay una línea en pg_hba.conf para «10.0.0.5», usuario «b», base de datos «d», \
+             sin cifrado",
+        );
+        assert!(hint.ends_with(": host \"d\" \"b\" 10.0.0.5/32 scram-sha-256"), "{hint}");
+        let (_, hint) = kind_and_hint(
+            "28000",
             "no pg_hba.conf entry for host \"[local]\", user \"b\", database \"d\", no encryption",
         );
         assert!(hint.ends_with(": local \"d\" \"b\" scram-sha-256"), "{hint}");
@@ -279,8 +299,9 @@ mod tests {
         ] {
             assert_eq!(kind_and_hint("55000", message).0, SourceErrorKind::LostLog);
         }
-        let missing = "replication slot \"bitacora\" does not exist";
-        assert_eq!(kind_and_hint("42704", missing).0, SourceErrorKind::LostLog);
+        for missing in ["replication slot \"b\" does not exist", "no existe la publicación «b»"] {
+            assert_eq!(kind_and_hint("42704", missing).0, SourceErrorKind::LostLog);
+        }
         let removed = "requested WAL segment 000000010000000000000001 has already been removed";
         assert_eq!(kind_and_hint("58P01", removed).0, SourceErrorKind::LostLog);
         let (kind, hint) = kind_and_hint("55000", "logical decoding requires wal_level >= logical");
