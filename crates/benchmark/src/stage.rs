@@ -97,7 +97,9 @@ impl Stage {
         let client = server.connect(DATABASE).await?;
         client.batch_execute(TABLE).await?;
         client.execute(ROWS, &[&i32::try_from(rows)?]).await?;
-        client.batch_execute("VACUUM ANALYZE public.solicitudes; CHECKPOINT").await?;
+        // Each by itself: VACUUM refuses to share a message with others.
+        client.batch_execute("VACUUM ANALYZE public.solicitudes").await?;
+        client.batch_execute("CHECKPOINT").await?;
         client.batch_execute(&procedures()).await?;
         let bytes = client
             .query_one("SELECT avg(pg_column_size(s.*))::bigint FROM (SELECT * FROM public.solicitudes LIMIT 1000) s", &[])
@@ -124,7 +126,8 @@ impl Stage {
         };
         self.client.batch_execute(&call).await?;
         // The vacuum keeps the rounds alike: without it every round would write to a larger table.
-        self.client.batch_execute("VACUUM public.solicitudes; CHECKPOINT").await?;
+        self.client.batch_execute("VACUUM public.solicitudes").await?;
+        self.client.batch_execute("CHECKPOINT").await?;
         let end = self.client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
         Ok(end.get(0))
     }
@@ -143,8 +146,8 @@ fn procedures() -> String {
     format!(
         "CREATE PROCEDURE churn(updates int, size int) LANGUAGE plpgsql AS $body$
          BEGIN
-             FOR first IN 1..updates BY size LOOP
-                 {UPDATE} WHERE id BETWEEN first AND first + size - 1;
+             FOR base IN 1..updates BY size LOOP
+                 {UPDATE} WHERE id BETWEEN base AND base + size - 1;
                  COMMIT;
              END LOOP;
          END $body$"

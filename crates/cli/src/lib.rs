@@ -32,6 +32,11 @@ use clap::Parser;
 use args::Cli;
 use exit::{Exit, Failure};
 
+/// Row by row, cells are made on one thread and dropped on another, which is what the system's allocator is slowest
+/// at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Two workers: one loop reads the log while another waits for the dashboard; the ledger has a thread of
 /// its own.
 const WORKERS: usize = 2;

@@ -204,6 +204,8 @@ impl<S: Source> Capture<S> {
             if copier.copy_exact(snapshot, copy).await? {
                 let at = checkpoint.clone();
                 self.ledger.call(move |ledger| ledger.finish_copy(copy, Some(&at))).await?;
+                // A quiet log would let the copy wait to be merged until something happens.
+                self.captured.notify_one();
                 return Ok(checkpoint);
             }
             tracing::info!("the copy takes longer than a transaction may stay open: going on in fenced pages");

@@ -59,7 +59,8 @@ impl Upkeep {
     /// Settles one slice, unless the log is being caught up with: then reading comes first, and flush and
     /// status settle what they need.
     async fn settle_some(&self) -> Result<(), PipelineError> {
-        if !self.health.view().caught_up {
+        let view = self.health.view();
+        if !view.caught_up && view.committed_at.is_some() {
             return Ok(());
         }
         let settled = self.ledger.call(|ledger| ledger.settle(SETTLE_ROWS)).await?;
