@@ -12,6 +12,7 @@ use crate::config::PostgresConfig;
 use crate::identity::Server;
 use crate::name::quote_literal;
 use crate::position::Lsn;
+use crate::publication::Ensured;
 use crate::retention::{self, LogRate};
 use crate::session::Session;
 use crate::slot::Slot;
@@ -62,11 +63,15 @@ impl Source for PostgresSource {
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<PostgresSnapshot>, SourceError> {
         let (session, table) = self.look_up().await?;
         // Before the slot: changes that are older than their publication cannot be decoded.
-        publication::ensure(&session, &self.config, &table, &self.scope).await?;
+        let publication = publication::ensure(&session, &self.config, &table, &self.scope).await?;
         drop(session);
         let estimate = table.rows_estimate;
         let opening = Opening { config: self.config.clone(), scope: self.scope.clone(), table };
-        let beginning = beginning.clone();
+        let beginning = match (publication, beginning) {
+            // A slot that is older than its publication holds changes that the server can only refuse, or skip.
+            (Ensured::Made, Beginning::Present) => Beginning::Anew,
+            (_, beginning) => beginning.clone(),
+        };
         // The thread finds out by this that nobody waits for the slot any more.
         let wanted = Arc::new(());
         let held = Arc::clone(&wanted);

@@ -299,6 +299,11 @@ impl Refusal {
     }
 }
 
+/// The SQLSTATE of a message of type `N` or `E`.
+pub(crate) fn sqlstate(body: &[u8]) -> String {
+    Refusal::read(body).sqlstate
+}
+
 /// The error for a message of type `E`.
 pub(crate) fn refused(context: &str, body: &[u8]) -> SourceError {
     let refusal = Refusal::read(body);
