@@ -10,7 +10,8 @@ use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
 use normalizer::Mapping;
 use pipeline::{
-    CaptureSettings, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError, Settings, UpkeepSettings,
+    CaptureSettings, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError, Settings,
+    UpkeepSettings,
 };
 use postgres_connector::PostgresSource;
 use tokio_util::sync::CancellationToken;
@@ -49,9 +50,7 @@ pub(crate) async fn hold(config: &Config, command: &str) -> Result<Ledger, Failu
     let deadline = tokio::time::Instant::now() + HOLD_PATIENCE;
     loop {
         match Ledger::open(&config.ledger.dir, command) {
-            Err(error)
-                if error.kind() == LedgerErrorKind::Held && tokio::time::Instant::now() < deadline =>
-            {
+            Err(error) if error.kind() == LedgerErrorKind::Held && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             opened => {
@@ -100,7 +99,8 @@ impl Daemon {
         };
         let pipeline = Pipeline::start(parts, config.source.engine.name())?;
         let control =
-            Server::start(&config.ledger.dir, pipeline.requests(), reload(&config.path), stop.clone()).await?;
+            Server::start(&config.ledger.dir, pipeline.requests(), reload(&config.path), stop.clone())
+                .await?;
         Ok(Self { pipeline, _control: control })
     }
 }
@@ -159,11 +159,12 @@ fn day_number(day: NaiveDate) -> i32 {
 /// The way to the dashboard of `config`.
 pub(crate) fn delivery(config: &Config) -> Result<Delivery, Failure> {
     if config.delivery.tls_insecure {
-        tracing::warn!("[delivery] tls_insecure is on: anyone between here and the dashboard can read and alter what is sent");
+        tracing::warn!(
+            "[delivery] tls_insecure is on: anyone between here and the dashboard can read and alter what is sent"
+        );
     }
-    Delivery::new(config.to_delivery()).map_err(|error| {
-        Failure::from_error(&error).for_the_data("nothing was read and nothing was sent")
-    })
+    Delivery::new(config.to_delivery())
+        .map_err(|error| Failure::from_error(&error).for_the_data("nothing was read and nothing was sent"))
 }
 
 /// How the delta and the backfill of `config` leave.

@@ -105,12 +105,17 @@ impl<S: Source> Capture<S> {
         }
         self.health.source_failed(&error);
         if soon {
-            tracing::warn!(pause_seconds = pause.as_secs_f64(), "capture interrupted, trying again: {}", describe(&error));
+            tracing::warn!(
+                pause_seconds = pause.as_secs_f64(),
+                "capture interrupted, trying again: {}",
+                describe(&error)
+            );
             tokio::time::sleep(*pause).await;
             *pause = (*pause * 2).min(PAUSE_MAX);
         } else {
             self.health.set_state(SourceState::Stopped);
-            let what = format!("capture is stopped; the database keeps its log meanwhile: {}", describe(&error));
+            let what =
+                format!("capture is stopped; the database keeps its log meanwhile: {}", describe(&error));
             self.health.raise("capture_stopped", what, error.hint().map(str::to_owned));
             tokio::time::sleep(PAUSE_OPERATOR).await;
         }
@@ -192,11 +197,7 @@ impl<S: Source> Capture<S> {
 
     /// Copies the table as of `begun`: exactly where possible, else the fenced copy is only begun here and
     /// goes on beside the stream.
-    async fn copy(
-        &self,
-        begun: Begun<S::Snapshot>,
-        kind: CopyKind,
-    ) -> Result<Checkpoint, PipelineError> {
+    async fn copy(&self, begun: Begun<S::Snapshot>, kind: CopyKind) -> Result<Checkpoint, PipelineError> {
         let Begun { checkpoint, snapshot, rows_estimate, .. } = begun;
         let copier = self.copier();
         if let Some(snapshot) = snapshot.filter(|_| !copier.too_long(rows_estimate)) {
@@ -208,7 +209,9 @@ impl<S: Source> Capture<S> {
                 self.captured.notify_one();
                 return Ok(checkpoint);
             }
-            tracing::info!("the copy takes longer than a transaction may stay open: going on in fenced pages");
+            tracing::info!(
+                "the copy takes longer than a transaction may stay open: going on in fenced pages"
+            );
             self.ledger.call(move |ledger| ledger.abandon_copy(copy)).await?;
         }
         // The copy is on record before the position: a ledger with a position and no copy would never make one.
@@ -225,7 +228,9 @@ impl<S: Source> Capture<S> {
 
     async fn record_gap(&self, error: &SourceError) -> Result<(), PipelineError> {
         let reason = describe(error);
-        let what = format!("the database's log was lost after our position ({reason}); the table is being compared with what is known, and what differs will be sent; statuses passed through meanwhile cannot be known");
+        let what = format!(
+            "the database's log was lost after our position ({reason}); the table is being compared with what is known, and what differs will be sent; statuses passed through meanwhile cannot be known"
+        );
         self.health.raise("lost_log", what, error.hint().map(str::to_owned));
         self.health.source_failed(error);
         self.health.set_state(SourceState::Repairing);

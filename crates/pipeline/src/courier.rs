@@ -7,28 +7,23 @@
 //! A refused batch is halved until the record at fault stands alone. One record refused among accepted ones
 //! is at fault itself and goes to quarantine; but an endpoint that refuses everything must not push a whole
 //! delta into quarantine. So a record that is refused alone is first a *suspect*: the next acknowledgement,
-//! or the end of the flush, confirms it; more than [`SUSPECTS_MAX`] in a row without any acknowledgement
+//! or the end of the flush, confirms it; too many in a row without any acknowledgement
 //! halt the flush, and the suspects wait with the rest.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
-use chrono::{DateTime, Utc};
-use delivery::{Body, Delivery, Fault, Precision};
-use ledger::{Batch, FlushKind, FlushRow, Ledger, LedgerError};
-use normalizer::StatusChange;
+use chrono::Utc;
+use delivery::{Delivery, Fault};
+use ledger::{FlushKind, FlushRow, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery_attempts::{Attempts, Outcome};
 use crate::error::PipelineError;
+use crate::flush_run::{Run, Step};
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
 use crate::settings::{DeliverySettings, GroupBy};
 use crate::upkeep::{SETTLE_ROWS, settle_all};
-
-/// Records refused alone, one after the other, before the endpoint itself is held to be at fault.
-const SUSPECTS_MAX: u32 = 10;
 
 /// How a flush or backfill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +71,7 @@ impl FlushReport {
         }
     }
 
-    fn ended(&mut self, result: FlushResult, fault: &Fault) {
+    pub(crate) fn ended(&mut self, result: FlushResult, fault: &Fault) {
         self.result = result;
         self.error = Some(fault.to_string());
         self.hint.clone_from(&fault.hint);
@@ -103,11 +98,11 @@ pub(crate) type Tell<'a> = &'a (dyn Fn(DeliveryProgress) + Send + Sync);
 
 /// The one who carries batches to the dashboard. One at a time: its methods must not run side by side.
 pub struct Courier {
-    ledger: LedgerThread,
-    delivery: Arc<Delivery>,
-    settings: DeliverySettings,
-    health: Health,
-    stop: CancellationToken,
+    pub(crate) ledger: LedgerThread,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) settings: DeliverySettings,
+    pub(crate) health: Health,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Courier {
@@ -201,10 +196,8 @@ impl Courier {
         report: &mut FlushReport,
     ) -> Result<(), PipelineError> {
         let by_service = self.settings.group_by == GroupBy::Service;
-        let flush = self
-            .ledger
-            .call(move |ledger| open_or_start(ledger, FlushKind::Backfill, by_service))
-            .await?;
+        let flush =
+            self.ledger.call(move |ledger| open_or_start(ledger, FlushKind::Backfill, by_service)).await?;
         let mut run = Run::new(self, &flush, interrupt, &|_| {});
         while self.ledger.call(|ledger| ledger.has_pending(FlushKind::Backfill)).await? {
             if !matches!(run.step(report, None).await?, Step::Next) {
@@ -219,7 +212,8 @@ impl Courier {
             && report.result == FlushResult::Halted
         {
             let why = report.error.clone().unwrap_or_default();
-            let what = format!("delivery is halted, nothing is lost and the delta waits in the ledger: {why}");
+            let what =
+                format!("delivery is halted, nothing is lost and the delta waits in the ledger: {why}");
             self.health.raise("delivery_halted", what, report.hint.clone());
         }
         match self.ledger.call(|ledger| ledger.quarantine_counts()).await {
@@ -234,8 +228,14 @@ pub(crate) fn raise_quarantine(health: &Health, rows: u64, records: u64) {
     if rows + records == 0 {
         return health.clear("quarantine");
     }
-    let what = format!("{rows} rows that could not be mapped and {records} refused records are in quarantine; they are kept, and everything else goes on");
-    health.raise("quarantine", what, Some("see `bitacora quarantine list`; mend the cause, then `bitacora quarantine retry`".into()));
+    let what = format!(
+        "{rows} rows that could not be mapped and {records} refused records are in quarantine; they are kept, and everything else goes on"
+    );
+    health.raise(
+        "quarantine",
+        what,
+        Some("see `bitacora quarantine list`; mend the cause, then `bitacora quarantine retry`".into()),
+    );
 }
 
 /// The flush that is open, or a new one. What was captured since the settling before is settled in the same
@@ -262,222 +262,6 @@ fn sum(first: FlushReport, second: FlushReport) -> FlushReport {
     }
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     Utc::now().timestamp_micros()
-}
-
-/// Whether a flush goes on.
-enum Step {
-    Next,
-    Done,
-}
-
-/// One flush on its way.
-struct Run<'a> {
-    courier: &'a Courier,
-    flush: i64,
-    kind: FlushKind,
-    attempts: Attempts<'a>,
-    tell: Tell<'a>,
-    suspects: u32,
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        courier: &'a Courier,
-        flush: &FlushRow,
-        interrupt: &'a CancellationToken,
-        tell: Tell<'a>,
-    ) -> Self {
-        let attempts = Attempts {
-            delivery: &courier.delivery,
-            ledger: &courier.ledger,
-            health: &courier.health,
-            retry: &courier.settings.retry,
-            alert_after_failures: courier.settings.alert_after_failures,
-            interrupt,
-            stop: &courier.stop,
-            failed_in_row: AtomicU32::new(0),
-        };
-        Self { courier, flush: flush.id, kind: flush.kind, attempts, tell, suspects: 0 }
-    }
-
-    async fn step(&mut self, report: &mut FlushReport, next: Option<Batch>) -> Result<Step, PipelineError> {
-        if self.window_closed(report).await? {
-            return Ok(Step::Done);
-        }
-        let batch = match next {
-            Some(batch) => batch,
-            None => match self.next_batch().await? {
-                Some(batch) => batch,
-                None => return Ok(Step::Done),
-            },
-        };
-        match self.attempts.send(&batch).await? {
-            Outcome::Acknowledged { status } => self.acknowledged(&batch, status, report).await?,
-            Outcome::Refused(fault) => return self.refused(&batch, fault, report).await,
-            Outcome::GaveUp(fault) => {
-                report.ended(FlushResult::Failed, &fault);
-                return Ok(Step::Done);
-            }
-            Outcome::Halted(fault) => {
-                report.ended(FlushResult::Halted, &fault);
-                return Ok(Step::Done);
-            }
-            Outcome::Interrupted => {
-                report.result = FlushResult::Interrupted;
-                return Ok(Step::Done);
-            }
-        }
-        Ok(Step::Next)
-    }
-
-    async fn next_batch(&self) -> Result<Option<Batch>, PipelineError> {
-        let (flush, mut body) = (self.flush, self.body());
-        let records_max = self.courier.settings.batch_records_max;
-        self.courier
-            .ledger
-            .call(move |ledger| ledger.next_batch(flush, &mut body, records_max, now()))
-            .await
-    }
-
-    fn body(&self) -> Builder {
-        let settings = &self.courier.settings;
-        Builder::new(settings.precision, settings.batch_records_max, settings.batch_bytes_max)
-    }
-
-    async fn acknowledged(
-        &mut self,
-        batch: &Batch,
-        status: Option<u16>,
-        report: &mut FlushReport,
-    ) -> Result<(), PipelineError> {
-        let id = batch.id;
-        self.courier.ledger.call(move |ledger| ledger.acknowledge(id, now(), status)).await?;
-        report.records += u64::from(batch.records);
-        report.batches += 1;
-        if self.suspects > 0 {
-            self.confirm_suspects(report).await?;
-        }
-        self.tell_progress(report, None).await
-    }
-
-    async fn refused(
-        &mut self,
-        batch: &Batch,
-        fault: Fault,
-        report: &mut FlushReport,
-    ) -> Result<Step, PipelineError> {
-        let id = batch.id;
-        if batch.records > 1 {
-            tracing::warn!(batch = id, records = batch.records, "batch refused, halving it: {fault}");
-            let mut body = self.body();
-            self.courier.ledger.call(move |ledger| ledger.split(id, &mut body, now())).await?;
-            return Ok(Step::Next);
-        }
-        let (code, reason) = (fault.code, fault.message.clone());
-        self.courier.ledger.call(move |ledger| ledger.suspect(id, code, &reason, now())).await?;
-        self.suspects += 1;
-        if self.suspects > SUSPECTS_MAX {
-            report.ended(FlushResult::Halted, &fault);
-            return Ok(Step::Done);
-        }
-        Ok(Step::Next)
-    }
-
-    async fn confirm_suspects(&mut self, report: &mut FlushReport) -> Result<(), PipelineError> {
-        let flush = self.flush;
-        report.quarantined +=
-            self.courier.ledger.call(move |ledger| ledger.confirm_suspects(flush, now())).await?;
-        self.suspects = 0;
-        Ok(())
-    }
-
-    /// At the end: few suspects are at fault themselves; many, with no acknowledgement between them, are not.
-    async fn settle_suspects(&mut self, report: &mut FlushReport) -> Result<(), PipelineError> {
-        let flush = self.flush;
-        let delivered = matches!(report.result, FlushResult::Acknowledged | FlushResult::Partial);
-        if delivered {
-            self.confirm_suspects(report).await?;
-        } else {
-            self.courier.ledger.call(move |ledger| ledger.release_suspects(flush)).await?;
-        }
-        if report.quarantined > 0 && report.result == FlushResult::Acknowledged {
-            report.result = FlushResult::Partial;
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self, report: &mut FlushReport) -> Result<(), PipelineError> {
-        self.settle_suspects(report).await?;
-        let flush = self.flush;
-        let result = match report.result {
-            FlushResult::Acknowledged => ledger::FlushResult::Acknowledged,
-            FlushResult::Partial => ledger::FlushResult::Partial,
-            FlushResult::Failed => ledger::FlushResult::Failed,
-            FlushResult::Halted => ledger::FlushResult::Halted,
-            // An interrupted flush stays open: whoever comes next goes on with it.
-            FlushResult::Interrupted => return Ok(()),
-        };
-        let error = report.error.clone();
-        self.courier
-            .ledger
-            .call(move |ledger| ledger.finish_flush(flush, result, error.as_deref(), now()))
-            .await
-    }
-
-    async fn tell_progress(
-        &self,
-        report: &FlushReport,
-        waiting_until: Option<i64>,
-    ) -> Result<(), PipelineError> {
-        let (mut waiting, mut month) = (None, None);
-        if self.kind == FlushKind::Backfill {
-            let state = |ledger: &mut Ledger| Ok((ledger.backfill_status()?, ledger.backfill_next_month()?));
-            let (status, next) = self.courier.ledger.call(state).await?;
-            waiting = Some(status.waiting + status.sending);
-            month = next;
-        }
-        let (records, batches) = (report.records, report.batches);
-        (self.tell)(DeliveryProgress { records, batches, waiting, month, waiting_until });
-        Ok(())
-    }
-
-    /// A backfill is only sent inside its window; outside it the run ends as interrupted.
-    async fn window_closed(&self, report: &mut FlushReport) -> Result<bool, PipelineError> {
-        let Some(window) = &self.courier.settings.window else { return Ok(false) };
-        let moment: DateTime<Utc> = Utc::now();
-        if self.kind == FlushKind::Delta || window.contains(moment) {
-            return Ok(false);
-        }
-        report.result = FlushResult::Interrupted;
-        self.tell_progress(report, Some(window.opens_after(moment).timestamp_micros())).await?;
-        Ok(true)
-    }
-}
-
-/// Lets the ledger fill a batch's body while it chooses the records.
-struct Builder {
-    precision: Precision,
-    records_max: usize,
-    bytes_max: usize,
-    body: Body,
-}
-
-impl Builder {
-    fn new(precision: Precision, records_max: u32, bytes_max: usize) -> Self {
-        let records_max = records_max as usize;
-        Self { precision, records_max, bytes_max, body: Body::new(precision, records_max, bytes_max) }
-    }
-}
-
-impl ledger::BodyBuilder for Builder {
-    fn push(&mut self, change: &StatusChange) -> bool {
-        self.body.push(change)
-    }
-
-    fn finish(&mut self) -> Vec<u8> {
-        let next = Body::new(self.precision, self.records_max, self.bytes_max);
-        std::mem::replace(&mut self.body, next).finish()
-    }
 }

@@ -76,7 +76,11 @@ impl Attempts<'_> {
             if started.elapsed() + pause > self.retry.give_up_after {
                 return Ok(Outcome::GaveUp(fault));
             }
-            tracing::warn!(batch = batch.id, pause_seconds = pause.as_secs_f64(), "delivery postponed: {fault}");
+            tracing::warn!(
+                batch = batch.id,
+                pause_seconds = pause.as_secs_f64(),
+                "delivery postponed: {fault}"
+            );
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.interrupt.cancelled() => return Ok(Outcome::Interrupted),
@@ -116,7 +120,9 @@ impl Attempts<'_> {
         let failed = self.failed_in_row.fetch_add(1, Ordering::Relaxed) + 1;
         self.health.update(|inner| inner.failed_attempts = failed);
         if failed >= self.alert_after_failures {
-            let what = format!("{failed} delivery attempts in a row have failed; nothing is lost, the delta waits in the ledger. The last one: {fault}");
+            let what = format!(
+                "{failed} delivery attempts in a row have failed; nothing is lost, the delta waits in the ledger. The last one: {fault}"
+            );
             self.health.raise("delivery_failing", what, fault.hint.clone());
         }
         let (id, error, status) = (batch.id, fault.to_string(), answer.status);

@@ -29,10 +29,7 @@ const BACKFILL_PAUSE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 /// A request to the loop.
 pub(crate) enum Job {
     /// Flush now.
-    Flush {
-        told: mpsc::Sender<DeliveryProgress>,
-        done: oneshot::Sender<Result<FlushReport, PipelineError>>,
-    },
+    Flush { told: mpsc::Sender<DeliveryProgress>, done: oneshot::Sender<Result<FlushReport, PipelineError>> },
     /// A backfill was asked for: look whether there is something to send.
     Backfill,
 }

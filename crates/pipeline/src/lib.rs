@@ -21,7 +21,8 @@
 //! - [`capture`]: connect, begin, repair, stream, reconnect
 //! - [`copier`]: snapshots into the ledger, exact and fenced
 //! - [`ingest`]: row changes to ledger entries
-//! - [`courier`]: flush and backfill, batch by acknowledged batch
+//! - [`courier`], `flush_run`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
@@ -32,6 +33,7 @@ mod courier;
 mod delivery_attempts;
 mod delivery_loop;
 mod error;
+mod flush_run;
 mod health;
 mod ingest;
 mod ledger_thread;
@@ -50,8 +52,8 @@ pub use health::{Alert, Health, SourceState};
 pub use ingest::month_of;
 pub use ledger_thread::LedgerThread;
 pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
-pub use quarantine::{retry_quarantine, RetryReport};
+pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
 pub use settings::{CaptureSettings, DeliverySettings, GroupBy, Settings, UpkeepSettings};
-pub use status::{status, Status};
+pub use status::{Status, status};
 pub use window::Window;

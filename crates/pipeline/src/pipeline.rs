@@ -91,16 +91,10 @@ impl Pipeline {
             captured,
             room: room_sender,
         };
-        let courier = Courier::new(
-            ledger.clone(),
-            Arc::new(delivery),
-            settings.delivery,
-            health.clone(),
-            stop.clone(),
-        );
+        let courier =
+            Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
         let schedule = on_schedule.then_some(settings.schedule);
-        let (deliveries, jobs, news) =
-            DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
+        let (deliveries, jobs, news) = DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
         let mut tasks = JoinSet::new();
         tasks.spawn(capture.watch_retention(stop.clone()));
         tasks.spawn(capture.run(stop.clone()));

@@ -156,7 +156,7 @@ pub fn status(
         captured_changes: ledger.captured_changes()?,
         delta: DeltaStatus { records: delta.records, oldest_at: delta.oldest_at.and_then(moment) },
         flush: FlushStatus {
-            next_at: view.next_flush_at.map(|at| written(at)),
+            next_at: view.next_flush_at.map(written),
             running: view.flushing,
             failed_attempts: view.failed_attempts,
             last: last_flush(ledger)?,

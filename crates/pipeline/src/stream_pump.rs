@@ -76,7 +76,9 @@ impl<'a, S: Source> Pump<'a, S> {
     /// Stores a batch and passes the fences that it has reached, in this order in the ledger's queue.
     async fn take(&mut self, batch: Batch) -> Result<(), PipelineError> {
         for Incident::Truncated { position } in &batch.incidents {
-            let what = format!("the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays");
+            let what = format!(
+                "the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
+            );
             let hint = "tell the dashboard's team if the requests are really gone; `bitacora status` goes on counting what is captured".into();
             self.capture.health.raise("truncated", what, Some(hint));
         }
@@ -186,7 +188,11 @@ impl<'a, S: Source> Pump<'a, S> {
     fn show_state(&self) {
         let repairing =
             self.fenced.as_ref().is_some_and(|fenced| matches!(fenced.copy.kind, CopyKind::Repair { .. }));
-        self.capture.health.set_state(if repairing { SourceState::Repairing } else { SourceState::Streaming });
+        self.capture.health.set_state(if repairing {
+            SourceState::Repairing
+        } else {
+            SourceState::Streaming
+        });
     }
 }
 

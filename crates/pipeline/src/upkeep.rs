@@ -74,17 +74,22 @@ impl Upkeep {
     /// not even empty itself.
     async fn measure(&self) -> Result<(), PipelineError> {
         let bytes = self.ledger.call(|ledger| ledger.size_bytes()).await?;
-        let over = self.settings.ledger_bytes_max.filter(|max| bytes > *max).map(|max| {
-            format!("the ledger takes {bytes} bytes, more than `[ledger] max_size` of {max}")
-        });
+        let over = self
+            .settings
+            .ledger_bytes_max
+            .filter(|max| bytes > *max)
+            .map(|max| format!("the ledger takes {bytes} bytes, more than `[ledger] max_size` of {max}"));
         let scarce = fs4::available_space(&self.ledger_dir)
             .ok()
             .filter(|free| *free < self.settings.disk_free_bytes_min)
             .map(|free| format!("only {free} bytes are free on the ledger's disk"));
         match over.or(scarce) {
             Some(what) => {
-                let what = format!("{what}: capture is stopped, nothing is lost, and the database keeps its log until there is room");
-                let hint = "free disk space, or flush, or raise `[ledger] max_size`; capture goes on by itself";
+                let what = format!(
+                    "{what}: capture is stopped, nothing is lost, and the database keeps its log until there is room"
+                );
+                let hint =
+                    "free disk space, or flush, or raise `[ledger] max_size`; capture goes on by itself";
                 self.health.raise("disk_budget", what, Some(hint.into()));
                 self.room.send_replace(false);
             }

@@ -112,7 +112,9 @@ impl Shown {
 
     fn tell(&mut self, progress: DeliveryProgress) {
         let note = match progress.waiting_until.and_then(DateTime::<Utc>::from_timestamp_micros) {
-            Some(until) => format!("the window is closed, waiting until {}", until.format("%Y-%m-%d %H:%M UTC")),
+            Some(until) => {
+                format!("the window is closed, waiting until {}", until.format("%Y-%m-%d %H:%M UTC"))
+            }
             None => progress.month.map(month_name).unwrap_or_default(),
         };
         let total = progress.waiting.map(|waiting| waiting + progress.records);
@@ -145,7 +147,9 @@ async fn dry_run(config: &Config, range: BackfillRange) -> Result<Exit, Failure>
         for (row, _) in &page.rows {
             counts.rows += 1;
             match normalizer::normalize_row(&mapping, row, moment) {
-                NormalizedRow::Record(record) if record.opening_at < range.from_at || record.opening_at >= range.to_at => {
+                NormalizedRow::Record(record)
+                    if record.opening_at < range.from_at || record.opening_at >= range.to_at =>
+                {
                     counts.outside += 1;
                 }
                 NormalizedRow::Record(record) => {
@@ -183,7 +187,10 @@ fn report_dry_run(config: &Config, counts: &Counts) -> Result<Exit, Failure> {
         say(&format!("{} lie outside --from and --to", counted(counts.outside, "row")))?;
     }
     for (code, (rows, reason)) in &counts.rejected {
-        say(&format!("{} would go to quarantine ({code}), the first because {reason}", counted(*rows, "row")))?;
+        say(&format!(
+            "{} would go to quarantine ({code}), the first because {reason}",
+            counted(*rows, "row")
+        ))?;
     }
     Ok(Exit::Done)
 }

@@ -61,7 +61,9 @@ pub(crate) fn conclude(what: &str, report: &FlushReport) -> Result<Exit, Failure
         }
         FlushResult::Partial => {
             let aside = counted(report.quarantined, "record");
-            say(&format!("{what}: {delivered}; {aside} refused and kept in quarantine (bitacora quarantine list)"))?;
+            say(&format!(
+                "{what}: {delivered}; {aside} refused and kept in quarantine (bitacora quarantine list)"
+            ))?;
             Ok(Exit::Quarantine)
         }
         FlushResult::Failed => Err(Failure::new(format!("the {what} gave up: {why}"))

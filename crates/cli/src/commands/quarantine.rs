@@ -142,10 +142,11 @@ async fn discard(config: &Config, args: QuarantineDiscardArgs) -> Result<Exit, F
     };
     say(&format!("{} discarded for good", counted(discarded, "item")))?;
     match asked {
-        Some(asked) if discarded < asked => {
-            Err(Failure::new(format!("{} of the given numbers are not in quarantine", count(asked - discarded)))
-                .with_hint("see `bitacora quarantine list`"))
-        }
+        Some(asked) if discarded < asked => Err(Failure::new(format!(
+            "{} of the given numbers are not in quarantine",
+            count(asked - discarded)
+        ))
+        .with_hint("see `bitacora quarantine list`")),
         _ => Ok(Exit::Done),
     }
 }

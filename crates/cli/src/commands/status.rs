@@ -51,13 +51,33 @@ fn show(status: &Status) -> Result<(), Failure> {
         ("state", format!("{:?}", source.state).to_lowercase()),
         ("position", source.position.clone().unwrap_or_else(unknown)),
         ("lag", source.lag_seconds.map_or_else(unknown, |lag| format!("{lag:.1} s"))),
-        ("log kept for", source.retention_hours.map_or_else(|| "without a known limit".into(), |hours| format!("{hours:.1} h more"))),
+        (
+            "log kept for",
+            source
+                .retention_hours
+                .map_or_else(|| "without a known limit".into(), |hours| format!("{hours:.1} h more")),
+        ),
         ("captured", format!("{} row changes", count(status.captured_changes))),
-        ("delta", format!("{} records{}", count(status.delta.records), since(status.delta.oldest_at.as_deref()))),
+        (
+            "delta",
+            format!("{} records{}", count(status.delta.records), since(status.delta.oldest_at.as_deref())),
+        ),
         ("next flush", status.flush.next_at.clone().unwrap_or_else(|| "no daemon runs".into())),
         ("last flush", last_flush(status)),
-        ("backfill", format!("{}: {} rows read, {} records acknowledged, {} waiting", status.backfill.state, count(status.backfill.rows), count(status.backfill.records), count(status.backfill.waiting))),
-        ("quarantine", format!("{} rows, {} records", count(status.quarantine.rows), count(status.quarantine.records))),
+        (
+            "backfill",
+            format!(
+                "{}: {} rows read, {} records acknowledged, {} waiting",
+                status.backfill.state,
+                count(status.backfill.rows),
+                count(status.backfill.records),
+                count(status.backfill.waiting)
+            ),
+        ),
+        (
+            "quarantine",
+            format!("{} rows, {} records", count(status.quarantine.rows), count(status.quarantine.records)),
+        ),
     ];
     if let Some(error) = &source.last_error {
         lines.push(("last error", error.clone()));
@@ -66,9 +86,16 @@ fn show(status: &Status) -> Result<(), Failure> {
         say(&format!("{name:<13}{value}"))?;
     }
     for gap in &status.gaps {
-        let repaired = gap.repaired_at.as_deref().map_or("being repaired".into(), |at| format!("repaired at {at}"));
+        let repaired =
+            gap.repaired_at.as_deref().map_or("being repaired".into(), |at| format!("repaired at {at}"));
         let from = gap.from.as_deref().unwrap_or("unknown");
-        say(&format!("{:<13}log lost after {from}, found at {}, {repaired}, {} records sent for it: {}", "gap", gap.found_at, count(gap.records), gap.reason))?;
+        say(&format!(
+            "{:<13}log lost after {from}, found at {}, {repaired}, {} records sent for it: {}",
+            "gap",
+            gap.found_at,
+            count(gap.records),
+            gap.reason
+        ))?;
     }
     for alert in &status.alerts {
         say(&format!("{:<13}{}: {}", "ALERT", alert.code, alert.what))?;

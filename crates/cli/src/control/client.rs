@@ -95,8 +95,11 @@ impl Client {
                 }
             }
         }
-        Err(Failure::new(format!("the daemon (process {}) stopped before it had an answer", self.address.pid))
-            .for_the_data("nothing is lost: it goes on when it runs again"))
+        Err(Failure::new(format!(
+            "the daemon (process {}) stopped before it had an answer",
+            self.address.pid
+        ))
+        .for_the_data("nothing is lost: it goes on when it runs again"))
     }
 
     async fn refused(&self, answer: Response) -> Failure {

@@ -60,7 +60,8 @@ impl Server {
         told.write(dir).map_err(failed)?;
         let shared = Shared { requests, reload, token: token.into() };
         tokio::spawn(async move {
-            let serving = axum::serve(listener, router(shared)).with_graceful_shutdown(stop.cancelled_owned());
+            let serving =
+                axum::serve(listener, router(shared)).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!("the control port failed: {error}");
             }

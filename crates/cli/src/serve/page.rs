@@ -39,10 +39,15 @@ pub(super) fn render(status: &Status, language: Language) -> String {
     let mut page = String::with_capacity(8 * 1024);
     let lang = t("es", "en");
     let title = t("bitacora: estado", "bitacora: status");
-    add(&mut page, &format!("<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
+    add(
+        &mut page,
+        &format!(
+            "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
         <meta http-equiv=\"refresh\" content=\"5\"><title>{title}</title><style>{STYLE}</style></head><body>\
-        <main><h1>{title}</h1>"));
+        <main><h1>{title}</h1>"
+        ),
+    );
     let (class, sentence) = state(status.source.state, language);
     add(&mut page, &format!("<p class=\"state {class}\" role=\"status\">{sentence}</p>"));
     alerts(&mut page, status, language);
@@ -56,10 +61,26 @@ pub(super) fn render(status: &Status, language: Language) -> String {
 fn state(state: SourceState, language: Language) -> (&'static str, &'static str) {
     let t = |spanish, english| language.pick(spanish, english);
     match state {
-        SourceState::Streaming => ("good", t("Capturando los cambios de la base de datos", "Capturing the database's changes")),
-        SourceState::Connecting => ("wait", t("Conectando con la base de datos", "Connecting to the database")),
-        SourceState::Repairing => ("wait", t("Se perdió parte del registro de la base de datos: comparando la tabla con lo conocido", "Part of the database's log was lost: comparing the table with what is known")),
-        SourceState::Silent => ("bad", t("Conectado, pero la captura del motor no está activa", "Connected, but the engine's capture is not running")),
+        SourceState::Streaming => {
+            ("good", t("Capturando los cambios de la base de datos", "Capturing the database's changes"))
+        }
+        SourceState::Connecting => {
+            ("wait", t("Conectando con la base de datos", "Connecting to the database"))
+        }
+        SourceState::Repairing => (
+            "wait",
+            t(
+                "Se perdió parte del registro de la base de datos: comparando la tabla con lo conocido",
+                "Part of the database's log was lost: comparing the table with what is known",
+            ),
+        ),
+        SourceState::Silent => (
+            "bad",
+            t(
+                "Conectado, pero la captura del motor no está activa",
+                "Connected, but the engine's capture is not running",
+            ),
+        ),
         SourceState::Stopped => ("bad", t("La captura está detenida", "Capture is stopped")),
     }
 }
@@ -71,7 +92,15 @@ fn alerts(page: &mut String, status: &Status, language: Language) {
     add(page, &format!("<h2>{}</h2><ul role=\"alert\">", language.pick("Avisos", "Alerts")));
     for alert in &status.alerts {
         let hint = alert.hint.as_deref().map(|hint| format!("<br><em>{}</em>", escape(hint)));
-        add(page, &format!("<li><strong>{}</strong>: {}{}</li>", escape(&alert.code), escape(&alert.what), hint.unwrap_or_default()));
+        add(
+            page,
+            &format!(
+                "<li><strong>{}</strong>: {}{}</li>",
+                escape(&alert.code),
+                escape(&alert.what),
+                hint.unwrap_or_default()
+            ),
+        );
     }
     page.push_str("</ul>");
 }
@@ -79,12 +108,25 @@ fn alerts(page: &mut String, status: &Status, language: Language) {
 fn capture(page: &mut String, status: &Status, language: Language) {
     let t = |spanish, english| language.pick(spanish, english);
     let source = &status.source;
-    table(page, t("Captura", "Capture"), &[
-        (t("Posición en el registro", "Position in the log"), text(source.position.as_deref())),
-        (t("Retraso (segundos)", "Lag (seconds)"), text(source.lag_seconds.map(|lag| format!("{lag:.1}")).as_deref())),
-        (t("Horas hasta que el servidor borre el registro", "Hours until the server cleans the log up"), text(source.retention_hours.map(|hours| format!("{hours:.1}")).as_deref())),
-        (t("Cambios de fila capturados", "Row changes captured"), status.captured_changes.to_string()),
-    ]);
+    table(
+        page,
+        t("Captura", "Capture"),
+        &[
+            (t("Posición en el registro", "Position in the log"), text(source.position.as_deref())),
+            (
+                t("Retraso (segundos)", "Lag (seconds)"),
+                text(source.lag_seconds.map(|lag| format!("{lag:.1}")).as_deref()),
+            ),
+            (
+                t(
+                    "Horas hasta que el servidor borre el registro",
+                    "Hours until the server cleans the log up",
+                ),
+                text(source.retention_hours.map(|hours| format!("{hours:.1}")).as_deref()),
+            ),
+            (t("Cambios de fila capturados", "Row changes captured"), status.captured_changes.to_string()),
+        ],
+    );
 }
 
 fn delivery(page: &mut String, status: &Status, language: Language) {
@@ -95,14 +137,24 @@ fn delivery(page: &mut String, status: &Status, language: Language) {
         let at = flush.finished_at.as_deref().unwrap_or(&flush.started_at);
         format!("{result}, {at}, {}: {}", t("registros", "records"), flush.records)
     });
-    table(page, t("Envío al tablero", "Delivery to the dashboard"), &[
-        (t("Cambios de estado por enviar", "Status changes to be sent"), status.delta.records.to_string()),
-        (t("Próximo envío", "Next flush"), text(status.flush.next_at.as_deref())),
-        (t("Último envío", "Last flush"), text(ended.as_deref())),
-        (t("Intentos fallidos seguidos", "Failed attempts in a row"), status.flush.failed_attempts.to_string()),
-        (t("En cuarentena: filas", "In quarantine: rows"), status.quarantine.rows.to_string()),
-        (t("En cuarentena: registros", "In quarantine: records"), status.quarantine.records.to_string()),
-    ]);
+    table(
+        page,
+        t("Envío al tablero", "Delivery to the dashboard"),
+        &[
+            (
+                t("Cambios de estado por enviar", "Status changes to be sent"),
+                status.delta.records.to_string(),
+            ),
+            (t("Próximo envío", "Next flush"), text(status.flush.next_at.as_deref())),
+            (t("Último envío", "Last flush"), text(ended.as_deref())),
+            (
+                t("Intentos fallidos seguidos", "Failed attempts in a row"),
+                status.flush.failed_attempts.to_string(),
+            ),
+            (t("En cuarentena: filas", "In quarantine: rows"), status.quarantine.rows.to_string()),
+            (t("En cuarentena: registros", "In quarantine: records"), status.quarantine.records.to_string()),
+        ],
+    );
 }
 
 fn history(page: &mut String, status: &Status, language: Language) {
@@ -114,19 +166,35 @@ fn history(page: &mut String, status: &Status, language: Language) {
         "done" => t("terminada", "done"),
         _ => t("sin empezar", "not begun"),
     };
-    table(page, t("Carga histórica", "Backfill"), &[
-        (t("Estado", "State"), state.to_owned()),
-        (t("Filas leídas", "Rows read"), backfill.rows.to_string()),
-        (t("Registros confirmados", "Records acknowledged"), backfill.records.to_string()),
-        (t("Registros por enviar", "Records to be sent"), backfill.waiting.to_string()),
-    ]);
+    table(
+        page,
+        t("Carga histórica", "Backfill"),
+        &[
+            (t("Estado", "State"), state.to_owned()),
+            (t("Filas leídas", "Rows read"), backfill.rows.to_string()),
+            (t("Registros confirmados", "Records acknowledged"), backfill.records.to_string()),
+            (t("Registros por enviar", "Records to be sent"), backfill.waiting.to_string()),
+        ],
+    );
     if status.gaps.is_empty() {
         return;
     }
     add(page, &format!("<h2>{}</h2><ul>", t("Pérdidas del registro", "Losses of the log")));
     for gap in &status.gaps {
-        let repaired = gap.repaired_at.as_deref().map_or_else(|| t("en reparación", "being repaired").to_owned(), |at| format!("{} {at}", t("reparada", "repaired")));
-        add(page, &format!("<li>{}: {} ({}: {})</li>", escape(&gap.found_at), escape(&repaired), t("registros", "records"), gap.records));
+        let repaired = gap.repaired_at.as_deref().map_or_else(
+            || t("en reparación", "being repaired").to_owned(),
+            |at| format!("{} {at}", t("reparada", "repaired")),
+        );
+        add(
+            page,
+            &format!(
+                "<li>{}: {} ({}: {})</li>",
+                escape(&gap.found_at),
+                escape(&repaired),
+                t("registros", "records"),
+                gap.records
+            ),
+        );
     }
     page.push_str("</ul>");
 }
