@@ -77,8 +77,12 @@ impl Ledger {
     /// A copy for a backfill that is sent again drops what still waits of earlier ones.
     ///
     /// # Errors
-    /// [`LedgerErrorKind::Misuse`] when another copy is being read.
+    /// [`LedgerErrorKind::Misuse`] when another copy is being read, or a first copy was taken already.
     pub fn begin_copy(&mut self, new: &NewCopy) -> Result<CopyId, LedgerError> {
+        if new.kind == CopyKind::Again {
+            // Rows of an earlier copy that have still to be merged would come to wait after the others went.
+            self.settle_all()?;
+        }
         let began_seq = self.log.committed_seq;
         self.write("begin a copy of the table", |transaction| {
             if let Some(unfinished) = copy_state::unfinished(transaction)? {
@@ -89,7 +93,12 @@ impl Ledger {
                 CopyKind::Repair { gap } => {
                     transaction.execute("UPDATE gap SET to_at = ?2 WHERE id = ?1", params![gap, new.at])?;
                 }
-                CopyKind::Baseline => {}
+                CopyKind::Baseline => {
+                    if let Some(copy) = copy_state::newest_for_backfill(transaction)? {
+                        let message = format!("the table was copied already, by copy {}", copy.id);
+                        return Err(LedgerError::misuse(message));
+                    }
+                }
                 CopyKind::Again => {
                     transaction.execute("DELETE FROM backfill_row WHERE state = 0", [])?;
                     transaction.execute("DELETE FROM backfill_month", [])?;

@@ -151,10 +151,14 @@ pub(crate) fn set_state(connection: &Connection, copy: CopyId, state: CopyState)
     Ok(())
 }
 
-/// Whether a copy is under way whose pages come one by one while the stream goes on.
-pub(crate) fn is_fenced_copy_under_way(connection: &Connection) -> Result<bool, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT EXISTS(SELECT 1 FROM copy WHERE exact = 0 AND state < 2)")?;
+/// Whether every touch of a request must be noted: while pages of a copy come one by one beside the stream,
+/// and while rejected rows of a repair may still be mapped and compared.
+pub(crate) fn must_track(connection: &Connection) -> Result<bool, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM copy WHERE exact = 0 AND state < 2) \
+         OR EXISTS(SELECT 1 FROM quarantine WHERE state = 0 AND copy_id = \
+         (SELECT max(id) FROM copy WHERE kind = 1 AND state < 3))",
+    )?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 

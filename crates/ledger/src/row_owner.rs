@@ -20,10 +20,10 @@ pub(crate) struct Owner {
 
 /// Gives each deletion of the slice `(after, upto]` its request, and brings the owners up to date.
 ///
-/// Deletions of rows that nobody knows go to quarantine. Returns how many those are.
-pub(crate) fn resolve(connection: &Connection, after: i64, upto: i64) -> Result<u64, LedgerError> {
+/// Deletions of rows that nobody knows go to quarantine.
+pub(crate) fn resolve(connection: &Connection, after: i64, upto: i64) -> Result<(), LedgerError> {
     if !has_keys(connection, after, upto)? {
-        return Ok(0);
+        return Ok(());
     }
     let mut events = connection.prepare_cached(
         "SELECT row_key AS key, seq, 0 AS leaves, kind, service_id, request_id, opening_at \
@@ -44,7 +44,7 @@ pub(crate) fn resolve(connection: &Connection, after: i64, upto: i64) -> Result<
     }
     visit.store()?;
     drop(rows);
-    quarantine_unknown(connection, after, upto)
+    put_aside(connection, after, upto, false)
 }
 
 fn has_keys(connection: &Connection, after: i64, upto: i64) -> Result<bool, LedgerError> {
@@ -108,8 +108,7 @@ impl Visit<'_> {
 
 fn assign(connection: &Connection, seq: i64, owner: &Owner) -> Result<(), LedgerError> {
     let mut statement = connection.prepare_cached(
-        "UPDATE change SET service_id = ?2, request_id = ?3, opening_at = coalesce(?4, \
-         (SELECT opening_at FROM known WHERE service_id = ?2 AND request_id = ?3)) WHERE seq = ?1",
+        "UPDATE change SET service_id = ?2, request_id = ?3, opening_at = ?4 WHERE seq = ?1",
     )?;
     statement.execute(params![seq, owner.service_id, owner.request_id, owner.opening_at])?;
     Ok(())
@@ -140,24 +139,36 @@ pub(crate) fn set_owner(connection: &Connection, key: &str, owner: &Owner) -> Re
     Ok(())
 }
 
-/// A deletion without a request, or of a request whose opening nobody knows, cannot become a record.
-fn quarantine_unknown(connection: &Connection, after: i64, upto: i64) -> Result<u64, LedgerError> {
-    let moved = connection
-        .prepare_cached(
+/// Puts deletions in `(after, upto]` into quarantine: all of them, or those without a request.
+fn put_aside(connection: &Connection, after: i64, upto: i64, all: bool) -> Result<(), LedgerError> {
+    const WHICH: &str = "seq > ?1 AND seq <= ?2 AND kind = ?3 AND (?4 OR request_id IS NULL)";
+    let which = params![after, upto, LogKind::Deletion, all];
+    connection
+        .prepare_cached(&format!(
             "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
              SELECT 0, 0, 0, service_id, request_id, 'unknown_deleted_row', \
              'a row was deleted of which the log tells only the key (' || \
              coalesce(replace(row_key, char(31), ', '), 'none') || \
-             '), and no request with this row is known', '{}', position, committed_at \
-             FROM change WHERE seq > ?1 AND seq <= ?2 AND kind = ?3 \
-             AND (request_id IS NULL OR opening_at IS NULL)",
-        )?
-        .execute(params![after, upto, LogKind::Deletion])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM change WHERE seq > ?1 AND seq <= ?2 AND kind = ?3 \
-             AND (request_id IS NULL OR opening_at IS NULL)",
-        )?
-        .execute(params![after, upto, LogKind::Deletion])?;
-    Ok(moved as u64)
+             '), and no request with this row is known', '{{}}', position, committed_at \
+             FROM change WHERE {WHICH} ORDER BY seq"
+        ))?
+        .execute(which)?;
+    connection.prepare_cached(&format!("DELETE FROM change WHERE {WHICH}"))?.execute(which)?;
+    Ok(())
+}
+
+/// Completes a deletion whose owner is known and whose opening is not, with what the request's earlier rows
+/// told. Without that it cannot become a record and goes to quarantine; returns whether it stayed.
+pub(crate) fn complete(
+    connection: &Connection,
+    seq: i64,
+    opening_at: Option<i64>,
+) -> Result<bool, LedgerError> {
+    if opening_at.is_none() {
+        put_aside(connection, seq - 1, seq, true)?;
+        return Ok(false);
+    }
+    let sql = "UPDATE change SET opening_at = ?2 WHERE seq = ?1";
+    connection.prepare_cached(sql)?.execute(params![seq, opening_at])?;
+    Ok(true)
 }

@@ -96,7 +96,7 @@ fn merge_copy(connection: &Connection, marker: &Marker) -> Result<(i64, Settled)
 
 fn settle_slice(connection: &Connection, after: i64, upto: i64) -> Result<Settled, LedgerError> {
     row_owner::resolve(connection, after, upto)?;
-    let mut merge = Merge::new(connection, copy_state::is_fenced_copy_under_way(connection)?)?;
+    let mut merge = Merge::new(connection, copy_state::must_track(connection)?)?;
     // Sorted by SQLite, which spills to a temporary file: the slice may be larger than memory. All rows are
     // read before the first is seen, so that rows may be deleted meanwhile.
     let mut rows = connection.prepare_cached(
@@ -113,6 +113,7 @@ fn settle_slice(connection: &Connection, after: i64, upto: i64) -> Result<Settle
 
 /// The rows of one request after the other.
 struct Merge<'a> {
+    connection: &'a Connection,
     known: KnownTable<'a>,
     delete: CachedStatement<'a>,
     track: bool,
@@ -126,6 +127,7 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn new(connection: &'a Connection, track: bool) -> Result<Self, LedgerError> {
         Ok(Self {
+            connection,
             known: KnownTable::new(connection)?,
             delete: connection.prepare_cached("DELETE FROM change WHERE seq = ?1")?,
             track,
@@ -147,13 +149,19 @@ impl<'a> Merge<'a> {
             self.before = self.known.find(service_id, request_id)?;
             self.now = self.before.unwrap_or_default();
         }
-        let row = LogRow {
+        let mut row = LogRow {
             seq: row.get(2)?,
             kind: row.get(3)?,
             status_id: row.get::<_, Option<u8>>(4)?.unwrap_or(0),
             opening_at: row.get(5)?,
             modified_at: row.get(6)?,
         };
+        if row.kind == LogKind::Deletion && row.opening_at.is_none() {
+            row.opening_at = self.now.opening_at;
+            if !row_owner::complete(self.connection, row.seq, row.opening_at)? {
+                return Ok(());
+            }
+        }
         if self.now.visit(&row, self.track) == Fate::Stays {
             self.result.records += 1;
             return Ok(());

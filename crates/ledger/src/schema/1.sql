@@ -203,5 +203,6 @@ CREATE TABLE quarantine(
     resolved_at INTEGER
 );
 CREATE INDEX quarantine_standing ON quarantine(kind, id) WHERE state = 0;
+CREATE INDEX quarantine_of_copy ON quarantine(copy_id) WHERE state = 0;
 CREATE INDEX quarantine_open ON quarantine(id) WHERE state = 1;
 CREATE INDEX quarantine_of_batch ON quarantine(batch_id) WHERE batch_id IS NOT NULL;

@@ -15,6 +15,10 @@ mod file;
 #[cfg(test)]
 mod ingesting;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod pruning;
 #[cfg(test)]
 mod quarantine;
