@@ -14,9 +14,6 @@ use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
 
-/// Staged rows that one commit merges: about half a second's work.
-const SLICE_ROWS: i64 = 100_000;
-
 /// A place in the log where rows of a copy are merged.
 #[derive(Debug, Clone)]
 pub(crate) struct Marker {
@@ -59,13 +56,17 @@ pub(crate) fn next_marker(connection: &Connection, settled: i64) -> Result<Optio
     Ok(found.optional()?)
 }
 
-/// Merges the next slice of the marker's rows.
-pub(crate) fn absorb(connection: &Connection, marker: &Marker) -> Result<Absorbed, LedgerError> {
+/// Merges the next slice of the marker's rows, at most `max_rows` of them.
+pub(crate) fn absorb(
+    connection: &Connection,
+    marker: &Marker,
+    max_rows: i64,
+) -> Result<Absorbed, LedgerError> {
     let Some(copy) = copy_state::find(connection, marker.copy_id)? else {
         let message = format!("copy {} has a place in the log and no row of its own", marker.copy_id);
         return Err(LedgerError::new(LedgerErrorKind::Damaged, message));
     };
-    let end = marker.last_id.min(marker.merged_id.saturating_add(SLICE_ROWS));
+    let end = marker.last_id.min(marker.merged_id.saturating_add(max_rows));
     let mut merge = Merge::new(connection, &copy, marker)?;
     let mut rows = connection.prepare_cached(
         "SELECT month, service_id, request_id, status_id, opening_at, modified_at, row_key FROM staged_row \

@@ -248,3 +248,62 @@ fn fields(kind: LogKind, change: &StatusChange) -> Fields<'_> {
         Some(change.modified_at),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LedgerErrorKind;
+
+    fn piece(rows: usize, position: &str) -> Ingest {
+        let transaction = Arc::new(SourceTransaction { position: Position::new(position), committed_at: 0 });
+        let change = StatusChange {
+            service_id: "101".into(),
+            request_id: "A".repeat(100).into(),
+            opening_at: 0,
+            status_id: 9,
+            modified_at: 0,
+        };
+        let captured = Captured {
+            entry: Entry::Record(change),
+            row_key: None,
+            old_row_key: None,
+            transaction: transaction.clone(),
+        };
+        Ingest {
+            captured: vec![captured; rows],
+            changes: rows as u64,
+            position: Some(transaction.position.clone()),
+            ..Ingest::default()
+        }
+    }
+
+    #[test]
+    fn a_full_disk_stores_nothing_and_goes_on_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path(), "test").unwrap();
+        ledger.append(&[piece(10, "0/1")]).unwrap();
+        // SQLite's own limit fails with the same code as a disk without room.
+        let pages: i64 =
+            ledger.queries().connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let limit = |ledger: &Ledger, pages: i64| {
+            let set = ledger.queries().connection.pragma_update_and_check(
+                None,
+                "max_page_count",
+                pages,
+                |_| Ok(()),
+            );
+            set.unwrap();
+        };
+        limit(&ledger, pages);
+        let error = ledger.append(&[piece(1_000, "0/2")]).unwrap_err();
+        assert_eq!(error.kind(), LedgerErrorKind::Full);
+        assert!(error.is_full() && error.hint().unwrap().contains("room"));
+        assert_eq!(ledger.captured_changes().unwrap(), 10);
+
+        limit(&ledger, 1_000_000);
+        ledger.append(&[piece(1_000, "0/2")]).unwrap();
+        assert_eq!(ledger.captured_changes().unwrap(), 1_010);
+        while ledger.settle(100).unwrap().more {}
+        assert_eq!(ledger.delta().unwrap().records, 1_010);
+    }
+}

@@ -11,6 +11,10 @@ use crate::log_row::LogKind;
 use crate::meta;
 use crate::row_owner;
 
+/// A copy is merged in larger slices than the log: it holds the whole table, every slice of it may touch all
+/// pages of the known statuses, and fewer slices write fewer of them.
+const COPY_ROWS_PER_LOG_ROW: u64 = 5;
+
 /// What one step of settling did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settled {
@@ -23,8 +27,8 @@ pub struct Settled {
 }
 
 impl Ledger {
-    /// Settles the next slice of at most `max_rows` committed log rows, or merges some rows of a copy whose
-    /// turn it is, in one commit. Memory does not grow with either.
+    /// Settles the next slice of at most `max_rows` committed log rows, or merges up to five times as many
+    /// rows of a copy whose turn it is, in one commit. Memory does not grow with either.
     ///
     /// # Errors
     /// When the ledger cannot be read or written; the slice is then settled by a later call.
@@ -53,7 +57,7 @@ fn settle_next(transaction: &Transaction<'_>, committed: i64, max_rows: u64) -> 
     let limit = marker.as_ref().map_or(committed, |marker| marker.seq - 1);
     let (upto, mut result) = match (slice_end(transaction, settled, limit, max_rows)?, marker) {
         (Some(upto), _) => (upto, settle_slice(transaction, settled, upto)?),
-        (None, Some(marker)) => merge_copy(transaction, &marker)?,
+        (None, Some(marker)) => merge_copy(transaction, &marker, max_rows)?,
         (None, None) => (committed, Settled::default()),
     };
     meta::set(transaction, meta::SETTLED_SEQ, upto)?;
@@ -83,8 +87,13 @@ fn slice_end(
 }
 
 /// Merges some rows of a copy; returns up to where the log is settled then.
-fn merge_copy(connection: &Connection, marker: &Marker) -> Result<(i64, Settled), LedgerError> {
-    let absorbed = absorb::absorb(connection, marker)?;
+fn merge_copy(
+    connection: &Connection,
+    marker: &Marker,
+    max_rows: u64,
+) -> Result<(i64, Settled), LedgerError> {
+    let rows = i64::try_from(max_rows.saturating_mul(COPY_ROWS_PER_LOG_ROW)).unwrap_or(i64::MAX);
+    let absorbed = absorb::absorb(connection, marker, rows)?;
     let result = Settled { records: absorbed.emitted, ..Settled::default() };
     if !absorbed.is_complete {
         return Ok((marker.seq - 1, result));

@@ -45,7 +45,7 @@ impl Desk {
     pub(crate) fn settle(&mut self) -> u64 {
         let mut records = 0;
         loop {
-            let settled = self.ledger.settle(7).unwrap();
+            let settled = self.ledger.settle(1).unwrap();
             records += settled.records;
             if !settled.more {
                 return records;

@@ -1,6 +1,8 @@
 //! The ledger, seen from outside: what survives, what leaves, and in which order.
 
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod arrange;
 #[cfg(test)]
 mod copies;

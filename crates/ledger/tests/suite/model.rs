@@ -129,11 +129,11 @@ impl Model {
     fn take(&mut self, seq: i64, event: Event) {
         match event {
             Event::Record { request, status, moment, key } => {
-                self.own(key, None, request, true, seq);
+                self.own((key, None), request, true, seq);
                 self.emit(request, status, moment, seq);
             }
             Event::Candidate { request, status, moment, key, left } => {
-                self.own(key, left, request, true, seq);
+                self.own((key, left), request, true, seq);
                 let known = self.known.entry(request).or_default();
                 known.retried = 0;
                 if known.status == status {
@@ -144,7 +144,7 @@ impl Model {
             }
             Event::Deleted { key, moment } => self.delete(key, moment, seq),
             Event::Broken { request, key } => {
-                self.own(key, None, request, false, seq);
+                self.own((key, None), request, false, seq);
                 let known = self.known.entry(request).or_default();
                 known.status = 0;
                 known.touched = seq;
@@ -188,7 +188,8 @@ impl Model {
         *known = Known { status, has_opening: true, touched: seq, emitted: seq, retried: 0, carried };
     }
 
-    fn own(&mut self, key: Option<Key>, left: Option<Key>, request: Request, opening: bool, seq: i64) {
+    /// A row now has the first key, and not the second any more.
+    fn own(&mut self, (key, left): (Option<Key>, Option<Key>), request: Request, opening: bool, seq: i64) {
         if let Some(left) = left {
             self.owners.remove(&left);
         }
