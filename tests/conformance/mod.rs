@@ -1,0 +1,86 @@
+//! What every engine must do, written once over a [`Backend`](crate::support::backend::Backend).
+//!
+//! A new engine brings a backend and one line: `crate::conformance::suite!(mysql_8: Mysql<V8>);`.
+//!
+//! - `transitions`: which row changes are status changes
+//! - `deletions`: rows that go away
+//! - `restarts`: the product stops and starts, by order and by force
+//! - `crashes`: the product and the server die under load
+//! - `lost_log`: the database has thrown the log away
+//! - `backfill`: the history, once
+//! - `overlap`: backfill and stream at the same time
+//! - `times`: zones and daylight saving
+//! - `memory`: a transaction of a million rows
+//! - `disk`: a ledger that may not grow
+
+pub(crate) mod backfill;
+pub(crate) mod crashes;
+pub(crate) mod deletions;
+pub(crate) mod disk;
+pub(crate) mod lost_log;
+pub(crate) mod memory;
+pub(crate) mod overlap;
+pub(crate) mod restarts;
+pub(crate) mod times;
+pub(crate) mod transitions;
+
+/// Makes the module `$name` with every case of the suite as a test against `$backend`.
+macro_rules! suite {
+    ($name:ident: $backend:ty) => {
+        mod $name {
+            use super::*;
+            crate::conformance::tests! { $backend,
+                transitions::a_first_start_takes_the_present_as_known,
+                transitions::each_transition_is_one_record_in_order,
+                transitions::all_five_fields_arrive_as_the_table_says,
+                transitions::edits_of_other_columns_are_no_records,
+                transitions::a_repeat_of_a_status_is_no_record,
+                transitions::what_was_rolled_back_never_leaves,
+                transitions::a_changed_request_id_is_another_request,
+                transitions::a_flush_of_nothing_sends_nothing,
+                deletions::a_deleted_row_is_no_record_unless_asked_for,
+                deletions::a_deleted_row_is_reported_with_the_status_that_was_asked_for,
+                restarts::what_commits_while_the_product_is_stopped_is_captured_afterwards,
+                restarts::a_transaction_that_was_open_at_a_kill_is_captured_once,
+                restarts::two_runs_cannot_share_a_ledger,
+                restarts::a_ledger_begins_at_the_present_end,
+                restarts::the_server_may_be_away_when_the_daemon_starts_again,
+                crashes::nothing_is_lost_or_invented_when_the_product_is_killed_under_load,
+                crashes::nothing_is_lost_or_invented_when_the_first_copy_is_killed,
+                crashes::nothing_is_lost_or_invented_when_the_server_is_killed_under_load,
+                lost_log::a_log_lost_while_stopped_is_noticed_and_mended,
+                lost_log::a_log_lost_while_streaming_is_noticed_and_mended,
+                lost_log::a_log_lost_under_load_ends_with_the_right_statuses,
+                backfill::every_request_is_sent_once_oldest_month_first,
+                backfill::a_second_backfill_says_that_it_is_done_and_sends_nothing,
+                backfill::a_restarted_backfill_sends_everything_again,
+                backfill::nothing_opened_before_the_floor_leaves,
+                backfill::from_and_to_are_whole_days_of_the_schedules_zone,
+                backfill::a_dry_run_counts_and_stores_nothing,
+                backfill::it_works_beside_a_running_daemon,
+                backfill::a_request_whose_streamed_record_has_left_is_not_sent_again,
+                backfill::a_backfill_record_leaves_before_the_requests_streamed_ones,
+                backfill::it_resumes_after_kills_and_stops,
+                overlap::backfill_and_stream_overlap_under_load,
+                overlap::a_throttled_copy_overlaps_with_the_stream_under_load,
+                times::local_times_are_read_in_their_zone,
+                memory::a_transaction_of_a_million_rows_needs_little_memory,
+                disk::a_full_ledger_stops_capture_and_loses_nothing,
+            }
+        }
+    };
+}
+
+/// One test for each case.
+macro_rules! tests {
+    ($backend:ty, $($file:ident::$case:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                Box::pin(crate::conformance::$file::$case::<$backend>()).await;
+            }
+        )*
+    };
+}
+
+pub(crate) use {suite, tests};

@@ -1,0 +1,15 @@
+//! Commands, status and ledger, as an operator meets them.
+//!
+//! - `commands`: `init`, `check`, `tablero`, exit statuses
+//! - `explain`: the life of one request
+//! - `quarantine`: what could not be sent
+//! - `status`: `status --json`, the status page, health and metrics
+
+mod commands;
+mod explain;
+mod quarantine;
+mod status;
+
+use crate::postgres::{Distribution, Postgres};
+
+type Scene = crate::support::scene::Scene<Postgres<Distribution>>;
