@@ -126,6 +126,8 @@ struct Appender<'a> {
     log: &'a mut LogEnd,
     change: CachedStatement<'a>,
     row: CachedStatement<'a>,
+    /// The transaction whose values the statement holds: what neighbours share is bound once.
+    bound: Option<&'a Arc<SourceTransaction>>,
     position: Option<&'a Position>,
     captured_changes: u64,
     captured_at: Option<i64>,
@@ -142,12 +144,22 @@ impl<'a> Appender<'a> {
             "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
              VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        Ok(Self { connection, log, change, row, position: None, captured_changes: 0, captured_at: None })
+        Ok(Self {
+            connection,
+            log,
+            change,
+            row,
+            bound: None,
+            position: None,
+            captured_changes: 0,
+            captured_at: None,
+        })
     }
 
     fn append(&mut self, piece: &'a Ingest) -> Result<(), LedgerError> {
+        self.change.raw_bind_parameter(12, piece.captured_at)?;
         for captured in &piece.captured {
-            self.change(captured, piece.captured_at)?;
+            self.change(captured)?;
         }
         let open = piece.position.is_none();
         for rejected in &piece.rejected {
@@ -177,7 +189,7 @@ impl<'a> Appender<'a> {
         }
     }
 
-    fn change(&mut self, captured: &Captured, captured_at: i64) -> Result<(), LedgerError> {
+    fn change(&mut self, captured: &'a Captured) -> Result<(), LedgerError> {
         let (kind, service, request, status, opening, modified) = match &captured.entry {
             Entry::Record(change) => fields(LogKind::Record, change),
             Entry::Candidate(change) => fields(LogKind::Candidate, change),
@@ -198,9 +210,12 @@ impl<'a> Appender<'a> {
         statement.raw_bind_parameter(7, modified)?;
         statement.raw_bind_parameter(8, captured.row_key.as_ref().map(RowKey::as_str))?;
         statement.raw_bind_parameter(9, captured.old_row_key.as_ref().map(RowKey::as_str))?;
-        statement.raw_bind_parameter(10, captured.transaction.position.as_str())?;
-        statement.raw_bind_parameter(11, captured.transaction.committed_at)?;
-        statement.raw_bind_parameter(12, captured_at)?;
+        let transaction = &captured.transaction;
+        if !self.bound.is_some_and(|bound| Arc::ptr_eq(bound, transaction)) {
+            statement.raw_bind_parameter(10, transaction.position.as_str())?;
+            statement.raw_bind_parameter(11, transaction.committed_at)?;
+            self.bound = Some(transaction);
+        }
         statement.raw_execute()?;
         self.log.next_seq += 1;
         Ok(())
