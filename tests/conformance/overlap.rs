@@ -11,20 +11,20 @@ use crate::support::scene::Scene;
 use crate::support::wait::LATER;
 
 pub(crate) async fn backfill_and_stream_overlap_under_load<B: Backend>() {
-    overlap::<B>(30_000, |_| {}).await;
+    overlap::<B>(30_000, Begins::WithSnapshotBefore, |_| {}).await;
 }
 
 /// A copy that would keep its transaction open for too long is read in fenced pages instead, beside the
 /// stream.
 pub(crate) async fn a_throttled_copy_overlaps_with_the_stream_under_load<B: Backend>() {
-    overlap::<B>(10_000, |config| {
+    overlap::<B>(10_000, Begins::WithCopyAround, |config| {
         config.source = config.source.replacen("[source]\n", "[source]\nsnapshot_max = \"1s\"\n", 1);
         config.backfill.push_str("rows_per_second = 3000\n");
     })
     .await;
 }
 
-async fn overlap<B: Backend>(rows: u64, change: impl FnOnce(&mut Config)) {
+async fn overlap<B: Backend>(rows: u64, begins: fn(i64) -> Begins, change: impl FnOnce(&mut Config)) {
     let _alone = heavy::alone().await;
     let scene = Scene::<B>::with(change).await;
     let load = Load::start(&scene.backend, seed(), 600);
@@ -48,7 +48,7 @@ async fn overlap<B: Backend>(rows: u64, change: impl FnOnce(&mut Config)) {
     scene.drain().await;
     let copied = scene.dashboard.lines().iter().filter(|line| line.starts_with("P-")).count();
     assert_eq!(copied as u64, rows);
-    let begins = Begins::WithSnapshotBefore(streaming);
+    let begins = begins(streaming);
     let verdict = oracle::compare(&*scene.backend, &scene.dashboard, begins, "L-").await;
     verdict.must_be_exact();
     assert_eq!(verdict.repeated_batches, 0);

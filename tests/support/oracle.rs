@@ -19,6 +19,10 @@ pub(crate) enum Begins {
     /// With the status as of a snapshot that was taken before this entry of the history: any status up to
     /// there may be the first one, all later ones must follow.
     WithSnapshotBefore(i64),
+    /// With the status that a copy in pages met, which began before this entry of the history and went on beside
+    /// the stream: a request that changed before its page was read comes by the stream alone, so its first record
+    /// may be its first change after this entry.
+    WithCopyAround(i64),
 }
 
 /// What the comparison found.
@@ -87,6 +91,10 @@ fn judge(verdict: &mut Verdict, begins: Begins, history: &[(i64, Record)], recor
         // as of the snapshot where the request is that old.
         Begins::WithSnapshotBefore(seq) => {
             history.len().saturating_sub(records.len()).min(later(seq).saturating_sub(1))
+        }
+        Begins::WithCopyAround(seq) => {
+            let latest = later(seq).min(history.len().saturating_sub(1));
+            history.len().saturating_sub(records.len()).min(latest)
         }
     };
     let wanted = &history[from..];

@@ -22,8 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) struct Drained {
     /// From the process's start until the last change was durable in the ledger.
     pub(crate) seconds: f64,
-    /// From the process's start until the first change was.
-    pub(crate) first_change_seconds: f64,
     /// The most memory that the process had.
     pub(crate) peak_kib: u32,
 }
@@ -96,11 +94,16 @@ listen = "127.0.0.1:0"
     pub(crate) fn drain(&mut self, changes: u64) -> Result<Drained, Failure> {
         let before = LedgerReader::open(&self.ledger_dir())?.queries().captured_changes()?;
         let started = self.start()?;
-        self.wait(|reader| Ok(reader.queries().captured_changes()? > before))?;
-        let first_change_seconds = started.elapsed().as_secs_f64();
         self.wait(|reader| Ok(reader.queries().captured_changes()? >= before + changes))?;
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Drained { seconds, first_change_seconds, peak_kib: self.peak_kib() })
+        Ok(Drained { seconds, peak_kib: self.peak_kib() })
+    }
+
+    /// Runs until `advance` says that the server has let go of the log that was read.
+    pub(crate) fn catch_up(&mut self, advance: impl Fn() -> Result<bool, Failure>) -> Result<(), Failure> {
+        self.start()?;
+        self.wait(|_| advance())?;
+        self.stop()
     }
 
     /// Tells the process to stop and waits for it.
@@ -128,7 +131,10 @@ listen = "127.0.0.1:0"
         Ok(started)
     }
 
-    fn wait(&mut self, mut reached: impl FnMut(&LedgerReader) -> Result<bool, Failure>) -> Result<(), Failure> {
+    fn wait(
+        &mut self,
+        mut reached: impl FnMut(&LedgerReader) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         let mut reader = None;
         while Instant::now() < deadline {

@@ -39,7 +39,8 @@ impl Figures {
     }
 }
 
-fn spread(values: &mut [f64]) -> (f64, f64, f64) {
+/// Minimum, median and maximum.
+pub(crate) fn spread(values: &mut [f64]) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)))

@@ -63,7 +63,11 @@ fn run(options: &Options) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stage = runtime.block_on(Stage::set(options.rows))?;
     println!("machine: {}; PostgreSQL {}; TCP on loopback, no TLS", machine(), stage.version());
-    println!("table: {} rows of {} bytes on average, 12 columns, 5 mapped\n", options.rows, stage.row_bytes());
+    println!(
+        "table: {} rows of {} bytes on average, 12 columns, 5 mapped\n",
+        options.rows,
+        stage.row_bytes()
+    );
     let mut snapshot = Figures::new("snapshot, rows/s", "bitacora, first copy", "psql COPY (SELECT …)");
     for _ in 0..options.rounds {
         let rival = rival::copy(&stage)?;
@@ -79,7 +83,27 @@ fn run(options: &Options) -> Result<(), Failure> {
     connector.stop()?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Large(options.rows))?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Single(options.single))?;
-    one_transaction(options, &runtime, &stage, &mut connector)
+    one_transaction(options, &runtime, &stage, &mut connector)?;
+    start(options, &runtime, &stage, &mut connector)
+}
+
+/// From the process's start to its first captured change, on a log that was caught up with.
+fn start(
+    options: &Options,
+    runtime: &tokio::runtime::Runtime,
+    stage: &Stage,
+    connector: &mut Connector<'_>,
+) -> Result<(), Failure> {
+    connector.catch_up(|| runtime.block_on(stage.advance_slot()))?;
+    let mut seconds = Vec::new();
+    for _ in 0..options.rounds {
+        runtime.block_on(stage.change_one_row())?;
+        seconds.push(connector.drain(1)?.seconds);
+        connector.stop()?;
+    }
+    let (fastest, median, slowest) = figures::spread(&mut seconds);
+    println!("\nprocess start to first captured change, seconds: {fastest:.2} {median:.2} {slowest:.2}");
+    Ok(())
 }
 
 /// The same backlog through `pg_recvlogical` and through the connector.
@@ -91,22 +115,19 @@ fn drain(
     backlog: Backlog,
 ) -> Result<(), Failure> {
     let title = format!("drain of {backlog}, changes/s");
-    let mut figures = Figures::new(&title, "bitacora, ledger commits included", "pg_recvlogical to /dev/null");
-    let (mut peak, mut first) = (0, Vec::new());
+    let mut figures =
+        Figures::new(&title, "bitacora, ledger commits included", "pg_recvlogical to /dev/null");
+    let mut peak = 0;
     for _ in 0..options.rounds {
         let end = runtime.block_on(stage.make_backlog(backlog))?;
         let rival = rival::recvlogical(stage, &end)?;
         let drained = connector.drain(u64::from(backlog.updates()))?;
         figures.add(f64::from(backlog.updates()), drained.seconds, rival);
         peak = peak.max(drained.peak_kib);
-        first.push(drained.first_change_seconds);
         connector.stop()?;
         runtime.block_on(stage.drop_rival_slot())?;
     }
     figures.print();
-    first.sort_by(f64::total_cmp);
-    let (fastest, slowest) = (first.first().copied().unwrap_or(0.0), first.last().copied().unwrap_or(0.0));
-    println!("  process start to first captured change: {fastest:.2} to {slowest:.2} s");
     println!("  peak resident memory: {:.1} MiB\n", f64::from(peak) / 1024.0);
     Ok(())
 }

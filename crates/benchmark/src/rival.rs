@@ -9,9 +9,12 @@ use crate::stage::{DATABASE, RIVAL_SLOT, SLOT, Stage};
 /// Seconds that `pg_recvlogical` takes to drain its slot up to `end`, writing to /dev/null.
 pub(crate) fn recvlogical(stage: &Stage, end: &str) -> Result<f64, Failure> {
     let mut command = client(stage, "pg_recvlogical");
-    command
-        .args(["--slot", RIVAL_SLOT, "--start", "--file", "/dev/null", "--endpos", end])
-        .args(["-o", "proto_version=1", "-o", &format!("publication_names={SLOT}")]);
+    command.args(["--slot", RIVAL_SLOT, "--start", "--file", "/dev/null", "--endpos", end]).args([
+        "-o",
+        "proto_version=1",
+        "-o",
+        &format!("publication_names={SLOT}"),
+    ]);
     timed(command)
 }
 

@@ -132,6 +132,17 @@ impl Stage {
         Ok(end.get(0))
     }
 
+    /// Lets the slot's restart point move up, which it does at checkpoints; whether it has.
+    pub(crate) async fn advance_slot(&self) -> Result<bool, Failure> {
+        self.client.batch_execute("CHECKPOINT").await?;
+        let sql = "SELECT pg_current_wal_lsn() - restart_lsn < 1000000 FROM pg_replication_slots WHERE slot_name = $1";
+        Ok(self.client.query_one(sql, &[&SLOT]).await?.get(0))
+    }
+
+    pub(crate) async fn change_one_row(&self) -> Result<(), Failure> {
+        Ok(self.client.batch_execute(&format!("{UPDATE} WHERE id = 1")).await?)
+    }
+
     pub(crate) async fn drop_rival_slot(&self) -> Result<(), Failure> {
         Ok(self.client.batch_execute(&format!("SELECT pg_drop_replication_slot('{RIVAL_SLOT}')")).await?)
     }

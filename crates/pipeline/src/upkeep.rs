@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
@@ -20,6 +21,9 @@ pub(crate) const SETTLE_ROWS: u64 = 20_000;
 const SETTLE_DELAY: Duration = Duration::from_millis(200);
 
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
+
+/// A flood of changes fills a disk in minutes, so it is looked at more often while it lasts.
+const MEASURE_EVERY_WHILE_CAPTURING: Duration = Duration::from_millis(400);
 
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -40,12 +44,18 @@ impl Upkeep {
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), PipelineError> {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut measure = tokio::time::interval(MEASURE_EVERY);
+        let mut measured_at = Instant::now();
         loop {
             let result = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.captured.notified() => {
                     tokio::time::sleep(SETTLE_DELAY).await;
-                    self.settle_some().await
+                    if measured_at.elapsed() < MEASURE_EVERY_WHILE_CAPTURING {
+                        self.settle_some().await
+                    } else {
+                        measured_at = Instant::now();
+                        self.measure().await.and(self.settle_some().await)
+                    }
                 }
                 _ = prune.tick() => self.prune().await,
                 _ = measure.tick() => self.measure().await,
