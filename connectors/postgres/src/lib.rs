@@ -9,7 +9,7 @@
 //! - `session`, `catalog`, `publication`, `server`, `rights`, `check`, `setup`, `retention`: ordinary SQL
 //! - `wire`: the raw connection
 //! - `decode`, `relation`, `value`, `assembly`: from bytes to batches, without I/O
-//! - `identity`, `slot`, `stream`, `pump`: from a checkpoint to a running stream
+//! - `identity`, `slot`, `stream`, `pump`, `walsender`: from a checkpoint to a running stream
 //! - `copy_text`, `snapshot`: copies of the table
 
 mod assembly;
@@ -37,6 +37,7 @@ mod source;
 mod stream;
 mod tls;
 mod value;
+mod walsender;
 mod wire;
 
 pub use config::{PostgresConfig, TlsMode};

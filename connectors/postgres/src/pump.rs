@@ -9,20 +9,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use change::{Batch, SourceError, SourceErrorKind};
+use change::{Batch, SourceError};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::assembly::Assembly;
-use crate::decode::{DecodeError, Fields};
+use crate::decode::DecodeError;
 use crate::position::Lsn;
-use crate::wire::{Connection, Filled, Raw, refused, status_update};
+use crate::walsender::{ended, take_in};
+use crate::wire::{Connection, Filled, StatusUpdate};
 
-/// A read of this many bytes means that more is on its way.
+/// Bytes that come within this time, or so many at once, mean that more is on its way.
+const FLOOD_WITHIN: Duration = Duration::from_millis(2);
 const FLOOD_BYTES: usize = 16 * 1024;
-/// While the log floods in, data gathers this long between reads: the server is then woken once for many rows
-/// and not for each.
-const GATHER: Duration = Duration::from_micros(1_500);
+/// A read of so many bytes during a flood may have left more behind: the next follows at once.
+const GATHERED_BYTES: usize = 4 * 1024;
 /// How long a read waits during a flood until the flood is over.
 const FLOOD_READ: Duration = Duration::from_millis(1);
 /// Committed changes wait no longer than this for company.
@@ -75,6 +76,9 @@ pub(crate) struct Terms {
     pub(crate) log_end: Lsn,
     /// How long the server bears our silence; zero for ever.
     pub(crate) server_patience: Duration,
+    /// How long data gathers between reads while the log floods in. The server sends every row by itself, and a reader
+    /// that waited for the next would be woken for each, at the server's cost.
+    pub(crate) gather: Duration,
 }
 
 /// A stream that has been started.
@@ -86,10 +90,11 @@ pub(crate) struct Pump {
     terms: Terms,
     heard_at: Instant,
     status_at: Instant,
-    status_sent: u64,
+    durable_told: Lsn,
     batch_at: Option<Instant>,
     waiting_since: Option<Instant>,
     flooding: bool,
+    more_behind: bool,
     read_timeout: Option<Duration>,
 }
 
@@ -112,10 +117,11 @@ impl Pump {
             heard_at: now,
             // Long ago: the first report is due at once.
             status_at: now.checked_sub(STATUS_EVERY).unwrap_or(now),
-            status_sent: 0,
+            durable_told: Lsn::default(),
             batch_at: None,
             waiting_since: None,
             flooding: false,
+            more_behind: false,
             read_timeout: None,
         }
     }
@@ -161,17 +167,21 @@ impl Pump {
                 self.hand_over(false)?;
             }
             self.report_if_due(false)?;
-            thread::sleep(GATHER);
+            if !self.more_behind {
+                thread::sleep(self.terms.gather);
+            }
             self.wait_at_most(FLOOD_READ)?;
         } else {
             self.hand_over(self.assembly.reached() >= self.terms.log_end)?;
             self.report_if_due(true)?;
             self.wait_at_most(self.idle_wait())?;
         }
+        let asked_at = Instant::now();
         match self.connection.fill()? {
             Filled::Bytes(count) => {
                 self.heard_at = Instant::now();
-                self.flooding = count >= FLOOD_BYTES;
+                self.flooding = count >= FLOOD_BYTES || self.heard_at - asked_at < FLOOD_WITHIN;
+                self.more_behind = count >= GATHERED_BYTES;
             }
             Filled::Nothing => {
                 self.flooding = false;
@@ -186,7 +196,7 @@ impl Pump {
     fn take_in(&mut self) -> Result<(), End> {
         let mut reply_asked = false;
         while let Some(raw) = self.connection.take()? {
-            reply_asked |= take_in(&mut self.assembly, raw, &self.terms)?;
+            reply_asked |= take_in(&mut self.assembly, raw, &self.terms.publication)?;
             if self.assembly.is_full()
                 && let Some(batch) = self.assembly.take_full()
             {
@@ -250,7 +260,7 @@ impl Pump {
 
     /// How long a read may wait when the log is idle: until something else is due.
     fn idle_wait(&self) -> Duration {
-        let unsent = self.acknowledged() < self.assembly.reached().0;
+        let unsent = self.acknowledged() < self.assembly.reached();
         let until_status = self.status_left();
         let until_status = if unsent { until_status.min(ACKNOWLEDGE_WITHIN) } else { until_status };
         let wait = self.position_left().map_or(until_status, |left| left.min(until_status));
@@ -265,8 +275,8 @@ impl Pump {
         Ok(())
     }
 
-    fn acknowledged(&self) -> u64 {
-        self.shared.acknowledged.load(Ordering::Acquire)
+    fn acknowledged(&self) -> Lsn {
+        Lsn(self.shared.acknowledged.load(Ordering::Acquire))
     }
 
     /// The interval between reports: a third of what the server bears.
@@ -287,7 +297,7 @@ impl Pump {
         if self.status_left().is_zero() {
             self.report(idle)?;
         } else if idle
-            && self.acknowledged() > self.status_sent
+            && self.acknowledged() > self.durable_told
             && self.status_at.elapsed() >= ACKNOWLEDGE_WITHIN.min(self.status_every())
         {
             self.report(false)?;
@@ -295,13 +305,23 @@ impl Pump {
         Ok(())
     }
 
+    /// Tells the server how far we are.
+    ///
+    /// What is durable is told only when that has moved. A server that is being shut down waits until its readers have
+    /// confirmed everything as durable if they confirm at all, and else until they have received it: it must not wait
+    /// for a product that stores nothing at the moment.
     fn report(&mut self, ask_for_reply: bool) -> Result<(), SourceError> {
         let acknowledged = self.acknowledged();
         let clock = SystemTime::now().duration_since(UNIX_EPOCH + SERVER_EPOCH).unwrap_or_default();
-        let clock = i64::try_from(clock.as_micros()).unwrap_or(i64::MAX);
-        self.connection.send_copy_data(&status_update(acknowledged, clock, ask_for_reply))?;
+        let update = StatusUpdate {
+            received: self.assembly.reached().max(acknowledged),
+            durable: if acknowledged > self.durable_told { acknowledged } else { Lsn::default() },
+            server_clock_micros: i64::try_from(clock.as_micros()).unwrap_or(i64::MAX),
+            reply: ask_for_reply,
+        };
+        self.connection.send_copy_data(&update.to_bytes())?;
         self.status_at = Instant::now();
-        self.status_sent = acknowledged;
+        self.durable_told = acknowledged;
         Ok(())
     }
 
@@ -317,58 +337,4 @@ impl Pump {
         }
         Err(ended(&format!("the server has not answered for {} s", limit.as_secs())))
     }
-}
-
-fn ended(what: &str) -> SourceError {
-    SourceError::new(SourceErrorKind::Unreachable, format!("the stream ended: {what}"))
-}
-
-/// Takes in one message; whether the server asks for a reply.
-fn take_in(assembly: &mut Assembly, raw: Raw<'_>, terms: &Terms) -> Result<bool, SourceError> {
-    match raw.tag {
-        b'd' => copy_data(assembly, raw.body),
-        b'E' => Err(refusal(raw.body, terms)),
-        b'c' | b'C' => Err(ended("the server is shutting down")),
-        b'N' | b'S' => Ok(false),
-        tag => Err(SourceError::new(
-            SourceErrorKind::Protocol,
-            format!("message of type {tag:#04x} has no place in a stream"),
-        )),
-    }
-}
-
-/// Reads what the walsender wraps its messages in
-/// (<https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-XLOGDATA>).
-fn copy_data(assembly: &mut Assembly, body: &[u8]) -> Result<bool, SourceError> {
-    let mut fields = Fields(body);
-    match fields.u8()? {
-        b'w' => {
-            let _start = fields.lsn()?;
-            let _end = fields.lsn()?;
-            let _clock = fields.u64()?;
-            assembly.read(fields.0)?;
-            Ok(false)
-        }
-        b'k' => {
-            assembly.keepalive(fields.lsn()?);
-            let _clock = fields.u64()?;
-            Ok(fields.u8()? == 1)
-        }
-        unknown => Err(DecodeError::UnknownMessage(unknown).into()),
-    }
-}
-
-/// What it means that the server gives up while streaming.
-fn refusal(body: &[u8], terms: &Terms) -> SourceError {
-    let error = refused("stream the log", body);
-    let text = error.to_string();
-    // The stream began with the publication in place, so it was dropped since or made after these changes.
-    if text.contains("publication") && text.contains("does not exist") {
-        return SourceError::new(
-            SourceErrorKind::LostLog,
-            format!("publication \"{}\" did not exist yet at this place in the log", terms.publication),
-        )
-        .caused_by(error);
-    }
-    error
 }

@@ -98,7 +98,8 @@ impl Slot {
             let application = next().unwrap_or_default();
             let address = next().unwrap_or_default();
             let ours = next().as_deref() == Some("true") && application == APPLICATION_NAME;
-            slot.holder = Some(Holder { pid, application, address, ours, reported: next().unwrap_or_default() });
+            slot.holder =
+                Some(Holder { pid, application, address, ours, reported: next().unwrap_or_default() });
         }
         slot
     }
@@ -212,11 +213,14 @@ fn busy(name: &str, holder: &Holder) -> SourceError {
 /// Drops the slot if it exists, its own stale reader included.
 ///
 /// # Errors
-/// [`SourceErrorKind::Busy`] when someone else reads it.
-pub(crate) fn drop_if_exists(connection: &mut Connection, name: &str) -> Result<(), SourceError> {
-    if wait_until_free(connection, name)?.is_none() {
-        return Ok(());
-    }
+/// [`SourceErrorKind::Busy`] when someone else reads it, a configuration error when it cannot be ours.
+pub(crate) fn drop_if_exists(
+    connection: &mut Connection,
+    config: &PostgresConfig,
+) -> Result<(), SourceError> {
+    let name = config.slot.as_str();
+    let Some(slot) = wait_until_free(connection, name)? else { return Ok(()) };
+    slot.expect_fit(config)?;
     let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(name));
     connection.query("drop the replication slot", &sql)?;
     tracing::info!(slot = name, "replication slot dropped");
@@ -301,7 +305,11 @@ impl CreationWatch {
                 if Instant::now() >= tell_at {
                     tell_at += BLOCKERS_TOLD_EVERY;
                     let blockers = blockers(&config).unwrap_or_else(|error| format!("unknown ({error})"));
-                    tracing::warn!(slot = config.slot, blockers, "making the slot waits for open transactions");
+                    tracing::warn!(
+                        slot = config.slot,
+                        blockers,
+                        "making the slot waits for open transactions"
+                    );
                     given_up = Some(blockers).filter(|_| started.elapsed() >= CREATION_WAIT);
                 }
                 if given_up.is_some() || wanted.strong_count() <= 1 {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source,
-    SourceError, SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
+    SourceErrorKind, Statement,
 };
 
 use crate::catalog::{self, Table};
@@ -42,6 +42,14 @@ impl PostgresSource {
         let table = catalog::table(&session, &self.scope).await?;
         Ok((session, table))
     }
+
+    /// The table, with a publication in place that covers it. The publication comes before the slot: changes that
+    /// are older than their publication cannot be decoded.
+    async fn prepare(&self) -> Result<(Table, Ensured), SourceError> {
+        let (session, table) = self.look_up().await?;
+        let ensured = publication::ensure(&session, &self.config, &table, &self.scope).await?;
+        Ok((table, ensured))
+    }
 }
 
 impl Source for PostgresSource {
@@ -61,10 +69,7 @@ impl Source for PostgresSource {
     }
 
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<PostgresSnapshot>, SourceError> {
-        let (session, table) = self.look_up().await?;
-        // Before the slot: changes that are older than their publication cannot be decoded.
-        let publication = publication::ensure(&session, &self.config, &table, &self.scope).await?;
-        drop(session);
+        let (table, publication) = self.prepare().await?;
         let estimate = table.rows_estimate;
         let opening = Opening { config: self.config.clone(), scope: self.scope.clone(), table };
         let beginning = match (publication, beginning) {
@@ -82,8 +87,7 @@ impl Source for PostgresSource {
     }
 
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<PostgresStream, SourceError> {
-        let (session, table) = self.look_up().await?;
-        drop(session);
+        let (table, _) = self.prepare().await?;
         let (config, keys, checkpoint) = (self.config.clone(), self.scope.keys, checkpoint.clone());
         blocking(move || stream::open(&config, &table, keys, &checkpoint)).await
     }
@@ -110,7 +114,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(SourceError::new(SourceErrorKind::Unreachable, "the work on the database was cut short").caused_by(error))
+        Err(SourceError::new(SourceErrorKind::Unreachable, "the work on the database was cut short")
+            .caused_by(error))
     })
 }
 
@@ -122,15 +127,11 @@ struct Opening {
 }
 
 impl Opening {
-    fn begin(
-        &self,
-        beginning: &Beginning,
-        wanted: &Arc<()>,
-    ) -> Result<Begun<PostgresSnapshot>, SourceError> {
+    fn begin(&self, beginning: &Beginning, wanted: &Arc<()>) -> Result<Begun<PostgresSnapshot>, SourceError> {
         let mut connection = Connection::open(&self.config, Purpose::Replication)?;
         let server = Server::identify(&mut connection)?;
         match beginning {
-            Beginning::Anew => slot::drop_if_exists(&mut connection, &self.config.slot)?,
+            Beginning::Anew => slot::drop_if_exists(&mut connection, &self.config)?,
             Beginning::Present => {
                 if let Some(slot) = slot::wait_until_free(&mut connection, &self.config.slot)? {
                     let at = slot.confirmed_flush(&self.config)?;
@@ -185,11 +186,15 @@ impl Opening {
         let name = &self.config.slot;
         let slot: Option<Slot> = slot::wait_until_free(connection, name)?;
         let Some(slot) = slot else {
-            return refuse(format!("replication slot \"{name}\" does not exist, so the log since {at} was not kept"));
+            return refuse(format!(
+                "replication slot \"{name}\" does not exist, so the log since {at} was not kept"
+            ));
         };
         let confirmed = slot.confirmed_flush(&self.config)?;
         if confirmed > at {
-            return refuse(format!("replication slot \"{name}\" keeps the log since {confirmed} only, not since {at}"));
+            return refuse(format!(
+                "replication slot \"{name}\" keeps the log since {confirmed} only, not since {at}"
+            ));
         }
         if server.flushed < at {
             return refuse(format!("the server's log ends at {}, before {at}", server.flushed));

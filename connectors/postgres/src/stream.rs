@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use crate::assembly::{Assembly, IsPartition};
 use crate::catalog::{Kind, Table};
 use crate::config::PostgresConfig;
-use crate::name::{quote_ident, quote_literal};
+use crate::identity::Server;
+use crate::name::quote_ident;
 use crate::position::Lsn;
 use crate::pump::{Pump, Shared, Terms};
 use crate::relation::Target;
-use crate::identity::Server;
 use crate::slot::{self, Slot};
 use crate::wire::{Closer, Connection, Purpose};
 
@@ -69,10 +69,9 @@ pub(crate) fn open(
     server.expect_history_of(&mut connection, checkpoint)?;
     let slot = slot::wait_until_free(&mut connection, &config.slot)?;
     expect_holds(slot, config, at)?;
-    let publication = Publication::read(&mut connection, &config.publication)?;
     let server_patience = sender_timeout(&mut connection)?;
 
-    start(&mut connection, config, at)?;
+    let gather = start(&mut connection, config, at)?;
     // The server starts where the slot stands, whatever was asked for. Had someone moved it since it was looked
     // at, changes would be missing without a word.
     let mut onlooker = Connection::open(config, Purpose::Sql)?;
@@ -81,10 +80,10 @@ pub(crate) fn open(
     onlooker.terminate();
 
     let target = Target::new(table, keys);
-    let asks = table.kind == Kind::Partitioned && !publication.via_root;
-    let assembly = Assembly::new(target, at, asks.then(|| partition_lookup(config, table.oid)));
+    let partitioned = table.kind == Kind::Partitioned;
+    let assembly = Assembly::new(target, at, partitioned.then(|| partition_lookup(config, table.oid)));
     let terms =
-        Terms { publication: config.publication.clone(), log_end: server.flushed, server_patience };
+        Terms { publication: config.publication.clone(), log_end: server.flushed, server_patience, gather };
     tracing::info!(slot = config.slot, position = %at, "stream opened");
     spawn(connection, assembly, at, terms)
 }
@@ -116,7 +115,7 @@ fn expect_holds(slot: Option<Slot>, config: &PostgresConfig, at: Lsn) -> Result<
     Ok(())
 }
 
-fn start(connection: &mut Connection, config: &PostgresConfig, at: Lsn) -> Result<(), SourceError> {
+fn start(connection: &mut Connection, config: &PostgresConfig, at: Lsn) -> Result<Duration, SourceError> {
     // The replication grammar takes a backslash in a string for itself, unlike SQL's escape strings.
     let publications = quote_ident(&config.publication).replace('\'', "''");
     let command = format!(
@@ -124,27 +123,6 @@ fn start(connection: &mut Connection, config: &PostgresConfig, at: Lsn) -> Resul
         quote_ident(&config.slot)
     );
     connection.start_replication(&format!("start streaming from slot \"{}\"", config.slot), &command)
-}
-
-/// What matters here of a publication.
-struct Publication {
-    /// Whether changes of partitions appear under the partitioned table's name.
-    via_root: bool,
-}
-
-impl Publication {
-    fn read(connection: &mut Connection, name: &str) -> Result<Self, SourceError> {
-        let sql = format!("SELECT pubviaroot::text FROM pg_publication WHERE pubname = {}", quote_literal(name));
-        let rows = connection.query("read the publication", &sql)?;
-        let via_root = rows.into_iter().flatten().flatten().next().ok_or_else(|| {
-            SourceError::new(
-                SourceErrorKind::Configuration,
-                format!("publication \"{name}\" does not exist in this database"),
-            )
-            .with_hint("run `bitacora setup` and have its statements executed")
-        })?;
-        Ok(Self { via_root: via_root == "true" })
-    }
 }
 
 fn sender_timeout(connection: &mut Connection) -> Result<Duration, SourceError> {
@@ -156,8 +134,10 @@ fn sender_timeout(connection: &mut Connection) -> Result<Duration, SourceError> 
     Ok(Duration::from_millis(millis.unwrap_or(60_000)))
 }
 
-/// Asks the catalogue whether a relation is a partition of the table. Partitions may be attached while the stream
-/// runs, so it is asked when a relation first appears.
+/// Asks the catalogue whether a relation is a partition of the table.
+///
+/// Partitions appear under their own names when someone alters the publication while we stream, and then
+/// again partitions may be attached at any time: so it is asked when a relation first appears.
 fn partition_lookup(config: &PostgresConfig, root: u32) -> IsPartition {
     let config = config.clone();
     Box::new(move |oid| {

@@ -11,6 +11,7 @@ use postgres_protocol::message::frontend;
 use crate::config::PostgresConfig;
 use crate::decode::Fields;
 use crate::fault;
+use crate::position::Lsn;
 
 mod inbox;
 mod login;
@@ -133,12 +134,19 @@ impl Connection {
         self.start(context, sql, b'H')
     }
 
-    /// Starts replication, after which messages of type `d` flow in both directions.
+    /// Starts replication, after which messages of type `d` flow in both directions. Returns how long they may gather
+    /// between reads when many come, without making the server wait.
     ///
     /// # Errors
     /// When the server refuses it or the connection breaks.
-    pub(crate) fn start_replication(&mut self, context: &str, command: &str) -> Result<(), SourceError> {
-        self.start(context, command, b'W')
+    pub(crate) fn start_replication(
+        &mut self,
+        context: &str,
+        command: &str,
+    ) -> Result<Duration, SourceError> {
+        let gather = self.transport.gather().map_err(|error| self.broken(error))?;
+        self.start(context, command, b'W')?;
+        Ok(gather)
     }
 
     fn start(&mut self, context: &str, sql: &str, answer: u8) -> Result<(), SourceError> {
@@ -345,16 +353,30 @@ fn text_row(body: &[u8]) -> Option<TextRow> {
         .collect()
 }
 
-/// Puts a big-endian status update together
+/// A standby status update
 /// (<https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-STANDBY-STATUS-UPDATE>).
-pub(crate) fn status_update(lsn: u64, server_clock_micros: i64, reply: bool) -> BytesMut {
-    let mut update = BytesMut::with_capacity(34);
-    update.put_u8(b'r');
-    // Written, flushed, applied: the ledger's commit is all three.
-    for _ in 0..3 {
-        update.put_u64(lsn);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StatusUpdate {
+    /// Up to where the log was received.
+    pub(crate) received: Lsn,
+    /// Up to where it is durable here and may be forgotten there; zero to confirm nothing.
+    pub(crate) durable: Lsn,
+    /// The moment, in microseconds since 2000-01-01.
+    pub(crate) server_clock_micros: i64,
+    /// Whether the server shall answer.
+    pub(crate) reply: bool,
+}
+
+impl StatusUpdate {
+    /// As it goes over the wire.
+    pub(crate) fn to_bytes(self) -> BytesMut {
+        let mut bytes = BytesMut::with_capacity(34);
+        bytes.put_u8(b'r');
+        bytes.put_u64(self.received.0);
+        bytes.put_u64(self.durable.0);
+        bytes.put_u64(self.durable.0);
+        bytes.put_i64(self.server_clock_micros);
+        bytes.put_u8(u8::from(self.reply));
+        bytes
     }
-    update.put_i64(server_clock_micros);
-    update.put_u8(u8::from(reply));
-    update
 }

@@ -22,8 +22,10 @@ mod code {
     pub(super) const SASL_FINAL: u32 = 12;
 }
 
-/// Settings that win over [`PINNED`]: making a slot and copying a large table take as long as they take.
-const UNLIMITED: [(&str, &str); 2] = [("statement_timeout", "0"), ("lock_timeout", "0")];
+/// Settings that win over [`PINNED`]: making a slot and copying a large table take as long as they take, and a warning
+/// may be all that the server says about changes that it skips.
+const OVERRIDES: [(&str, &str); 3] =
+    [("statement_timeout", "0"), ("lock_timeout", "0"), ("client_min_messages", "warning")];
 
 /// Logs in and waits until the server is ready for statements.
 ///
@@ -43,10 +45,8 @@ pub(super) fn log_in(
         match raw.tag {
             b'Z' => return Ok(()),
             b'E' => return Err(refused(&context, raw.body)),
-            b'S' => {
-                if fields.text() == Ok("server_version") {
-                    connection.version = fields.text().map(version_number).unwrap_or_default();
-                }
+            b'S' if fields.text() == Ok("server_version") => {
+                connection.version = fields.text().map(version_number).unwrap_or_default();
             }
             b'K' => {
                 if let (Ok(process), Ok(secret)) = (fields.u32(), fields.u32()) {
@@ -71,7 +71,7 @@ fn send_start_up(
     ];
     parameters.extend(PINNED);
     // Where a setting is given twice the server takes the last.
-    parameters.extend(UNLIMITED);
+    parameters.extend(OVERRIDES);
     if purpose == Purpose::Replication {
         parameters.push(("replication", "database"));
     }
@@ -144,7 +144,11 @@ fn password(config: &PostgresConfig) -> Result<&[u8], SourceError> {
     config.password.as_deref().map(str::as_bytes).ok_or_else(|| {
         SourceError::new(
             SourceErrorKind::Authentication,
-            format!("{} asks for the password of \"{}\", and none is configured", config.address(), config.user),
+            format!(
+                "{} asks for the password of \"{}\", and none is configured",
+                config.address(),
+                config.user
+            ),
         )
         .with_hint("set password in the [source] part of the configuration")
     })
