@@ -150,13 +150,21 @@ impl Assembly {
     }
 
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), SourceError> {
-        let ours = match &mut self.is_partition {
-            _ if self.target.is_named_by(relation) => true,
+        if self.target.is_named_by(relation) {
+            self.relations.remember(relation.oid, Some(self.target.layout(relation)?));
+            return Ok(());
+        }
+        let is_partition = match &mut self.is_partition {
             Some(is_partition) => is_partition(relation.oid)?,
             None => false,
         };
-        let layout = if ours { Some(self.target.layout(relation)?) } else { None };
-        self.relations.remember(relation.oid, layout);
+        match is_partition.then(|| self.target.layout(relation)).transpose() {
+            Ok(layout) => self.relations.remember(relation.oid, layout),
+            // A server that publishes through the root describes its partitions too, with the root's column list
+            // laid over their own order of columns: nonsense, which no row change refers to. Should one do so all
+            // the same, an unknown relation is a definite error.
+            Err(_) => self.relations.forget(relation.oid),
+        }
         Ok(())
     }
 
@@ -179,7 +187,9 @@ impl Assembly {
                     bytes: self.bytes,
                 };
             }
-            Message::Insert { relation, new } => self.row_change(Operation::Insert, relation, None, Some(&new))?,
+            Message::Insert { relation, new } => {
+                self.row_change(Operation::Insert, relation, None, Some(&new))?
+            }
             Message::Update { relation, old, new } => {
                 self.row_change(Operation::Update, relation, old.as_ref(), Some(&new))?;
             }
@@ -247,3 +257,6 @@ fn keys(layout: &Layout, old: Option<&Old<'_>>, new: Option<&Tuple<'_>>) -> Resu
     let current = layout.key(new, old)?;
     Ok(Keys { old: was.filter(|was| current.as_ref().is_some_and(|now| now != was)), current })
 }
+
+#[cfg(test)]
+mod tests;

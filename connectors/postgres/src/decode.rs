@@ -248,7 +248,7 @@ impl<'a> Tuple<'a> {
     /// The fields that follow the row.
     fn after(&self) -> Result<Fields<'a>, DecodeError> {
         let mut cells = self.cells();
-        while let Some(cell) = cells.next() {
+        for cell in cells.by_ref() {
             cell?;
         }
         Ok(cells.fields)
@@ -297,11 +297,18 @@ impl<'a> Iterator for Cells<'a> {
 pub(crate) fn message(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let mut fields = Fields(bytes);
     match fields.u8()? {
-        b'B' => Ok(Message::Begin { commit_lsn: fields.lsn()?, committed_at: fields.moment()? }),
+        b'B' => {
+            let commit_lsn = fields.lsn()?;
+            let committed_at = fields.moment()?;
+            let _xid = fields.u32()?;
+            Ok(Message::Begin { commit_lsn, committed_at })
+        }
         b'C' => {
             let _flags = fields.u8()?;
             let _commit_lsn = fields.lsn()?;
-            Ok(Message::Commit { end_lsn: fields.lsn()? })
+            let end_lsn = fields.lsn()?;
+            let _committed_at = fields.moment()?;
+            Ok(Message::Commit { end_lsn })
         }
         b'R' => relation(fields),
         b'I' => {

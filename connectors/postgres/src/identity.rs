@@ -33,9 +33,13 @@ impl Server {
         let timeline = timeline.and_then(|text| text.parse().ok());
         let flushed = flushed.and_then(|text| text.parse().ok());
         let (Some(system), Some(timeline), Some(flushed)) = (system, timeline, flushed) else {
-            return Err(SourceError::new(SourceErrorKind::Protocol, format!("{context}: the answer is not readable")));
+            return Err(SourceError::new(
+                SourceErrorKind::Protocol,
+                format!("{context}: the answer is not readable"),
+            ));
         };
-        let rows = connection.query("ask whether the server is a standby", "SELECT pg_is_in_recovery()::text")?;
+        let rows =
+            connection.query("ask whether the server is a standby", "SELECT pg_is_in_recovery()::text")?;
         let standby = rows.into_iter().flatten().flatten().next().as_deref() == Some("true");
         Ok(Self { system, timeline, flushed, standby })
     }
@@ -139,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_timeline_history_tells_where_a_timeline_was_left() {
-        let history = "1\t0/A000198\tno recovery target specified\n\n2\t0/C000060\tbefore 2026-11-20 10:00:00+00\n";
+        let history =
+            "1\t0/A000198\tno recovery target specified\n\n2\t0/C000060\tbefore 2026-11-20 10:00:00+00\n";
         assert_eq!(fork_in(history, 1), Some(Lsn(0xA00_0198)));
         assert_eq!(fork_in(history, 2), Some(Lsn(0xC00_0060)));
         assert_eq!(fork_in(history, 3), None);

@@ -26,9 +26,13 @@ impl Lsn {
         position.as_str().parse().map_err(|_| {
             SourceError::new(
                 SourceErrorKind::Configuration,
-                format!("position \"{position}\" is not a log sequence number, expected one such as 0/16B3748"),
+                format!(
+                    "position \"{position}\" is not a log sequence number, expected one such as 0/16B3748"
+                ),
             )
-            .with_hint("take the position from `SELECT pg_current_wal_lsn()` or from the slot's confirmed_flush_lsn")
+            .with_hint(
+                "take the position from `SELECT pg_current_wal_lsn()` or from the slot's confirmed_flush_lsn",
+            )
         })
     }
 
@@ -40,7 +44,8 @@ impl Lsn {
     /// The end of the last record before this insert position.
     ///
     /// The server's insert position skips the header of a page that has just been begun, which the end of the last
-    /// record does not: on an idle database no stream would ever reach a fence right after such a header.
+    /// record does not: on an idle database no stream would ever reach a fence right after such a header. Where a
+    /// record does end at such a place, it began before the boundary, and no stream stops within a record.
     pub(crate) fn before_page_header(self) -> Self {
         let in_page = self.0 % PAGE_BYTES;
         if in_page == PAGE_HEADER_BYTES || in_page == SEGMENT_HEADER_BYTES {

@@ -176,6 +176,11 @@ impl Relations {
         self.0.insert(oid, layout);
     }
 
+    /// Takes back what was known of a relation.
+    pub(crate) fn forget(&mut self, oid: u32) {
+        self.0.remove(&oid);
+    }
+
     /// The layout of the configured table, `None` for another table.
     ///
     /// # Errors

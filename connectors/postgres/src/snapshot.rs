@@ -101,8 +101,11 @@ impl Copied {
             let literals: Vec<String> = after.iter().map(|text| quote_literal(text)).collect();
             conditions.push(format!("({key}) > ({})", literals.join(", ")));
         }
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let condition = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
         format!("COPY ({}{condition} ORDER BY {key} LIMIT {rows}) TO STDOUT", self.select)
     }
 
@@ -182,7 +185,10 @@ fn expect_key(table: &Table) -> Result<(), SourceError> {
     }
     Err(SourceError::new(
         SourceErrorKind::Schema,
-        format!("table {} has neither a primary key nor a replica identity index to read it in pages by", table.quoted()),
+        format!(
+            "table {} has neither a primary key nor a replica identity index to read it in pages by",
+            table.quoted()
+        ),
     )
     .with_hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…)", table.quoted())))
 }
@@ -252,7 +258,10 @@ struct Filling {
 impl Filling {
     fn push(&mut self, copied: &Copied, line: &[u8]) -> Result<(), SourceError> {
         let (row, key, bytes) = copied.row(line).ok_or_else(|| {
-            SourceError::new(SourceErrorKind::Protocol, "copy of the table: a row has the wrong number of cells")
+            SourceError::new(
+                SourceErrorKind::Protocol,
+                "copy of the table: a row has the wrong number of cells",
+            )
         })?;
         let row_key = key
             .as_ref()

@@ -60,10 +60,10 @@ impl Kind {
             },
             Self::Int => integer(text).map(Value::Int),
             Self::Text => str::from_utf8(text).ok().map(Value::text),
-            Self::PaddedText => {
-                str::from_utf8(text).ok().map(|text| Value::text(text.trim_end_matches(' ')))
+            Self::PaddedText => str::from_utf8(text).ok().map(|text| Value::text(text.trim_end_matches(' '))),
+            Self::Local => {
+                timestamp(text).filter(|(_, offset)| offset.is_none()).map(|(at, _)| Value::Local(at))
             }
-            Self::Local => timestamp(text).filter(|(_, offset)| offset.is_none()).map(|(at, _)| Value::Local(at)),
             Self::Instant => timestamp(text).and_then(|(at, offset)| Some(Value::Instant(at - offset?))),
             Self::Date => date(text).filter(|(_, rest)| rest.is_empty()).map(|(day, _)| Value::Date(day)),
         };
@@ -145,7 +145,8 @@ fn timestamp(text: &[u8]) -> Option<(i64, Option<i64>)> {
         Some(fraction) => fraction_micros(fraction)?,
         None => (0, rest),
     };
-    let at = i64::from(day) * MICROS_PER_DAY + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micros;
+    let at =
+        i64::from(day) * MICROS_PER_DAY + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micros;
     let offset = if rest.is_empty() { None } else { Some(offset_micros(rest)?) };
     Some((at, offset))
 }
@@ -202,7 +203,11 @@ mod tests {
         check(1042, "LIC  ", &Value::text("LIC"));
         check(1043, "LIC  ", &Value::text("LIC  "));
         check(1700, "10.50", &Value::text("10.50"));
-        check(2950, "b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11", &Value::text("b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11"));
+        check(
+            2950,
+            "b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11",
+            &Value::text("b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11"),
+        );
         check(1082, "1970-01-02", &Value::Date(1));
         check(1082, "0001-01-01", &Value::Date(-719_162));
         check(1082, "9999-12-31", &Value::Date(2_932_896));
