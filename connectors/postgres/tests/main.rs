@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod capture;
 mod check;
 mod connect;
+mod copying;
 mod publication;
 mod setup;
+mod slots;
+mod streaming;
 mod support;
