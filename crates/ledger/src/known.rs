@@ -56,7 +56,7 @@ impl Known {
                 self.touched_seq = row.seq;
                 Fate::Goes
             }
-            LogKind::Candidate if self.status_id == row.status_id => {
+            LogKind::Candidate | LogKind::Deletion if self.status_id == row.status_id => {
                 if track {
                     self.touched_seq = row.seq;
                 }
@@ -181,6 +181,13 @@ mod tests {
         use LogKind::Candidate;
         check(9, &[(Candidate, 9), (Candidate, 3), (Candidate, 9)], &[3, 9], 9);
         check(0, &[(Candidate, 9), (Candidate, 9)], &[9], 9);
+    }
+
+    #[test]
+    fn the_deletion_of_a_request_in_the_status_that_reports_it_is_no_status_change() {
+        use LogKind::{Candidate, Deletion};
+        check(9, &[(Candidate, 10), (Deletion, 10)], &[10], 10);
+        check(9, &[(Deletion, 10)], &[10], 10);
     }
 
     #[test]

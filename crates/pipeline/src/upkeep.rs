@@ -14,8 +14,9 @@ use crate::health::{Health, describe};
 use crate::ledger_thread::LedgerThread;
 use crate::settings::UpkeepSettings;
 
-/// Log rows that one settling transaction takes: small enough not to keep captured batches waiting.
-pub(crate) const SETTLE_ROWS: u64 = 20_000;
+/// Log rows that one settling transaction takes: small enough not to keep captured batches waiting, large enough not
+/// to write the same pages of last known statuses again and again.
+pub(crate) const SETTLE_ROWS: u64 = 50_000;
 
 /// How long after a captured batch its changes are settled, so that `status` counts them exactly.
 const SETTLE_DELAY: Duration = Duration::from_millis(200);

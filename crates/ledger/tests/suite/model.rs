@@ -163,7 +163,13 @@ impl Model {
             Some((request, opening, _))
                 if opening || self.known.get(&request).is_some_and(|known| known.has_opening) =>
             {
-                self.emit(request, DELETED, moment, seq);
+                let known = self.known.entry(request).or_default();
+                known.retried = 0;
+                if known.status == DELETED {
+                    known.touched = seq;
+                } else {
+                    self.emit(request, DELETED, moment, seq);
+                }
             }
             _ => self.unknown_deletions += 1,
         }
