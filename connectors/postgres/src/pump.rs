@@ -22,7 +22,8 @@ use crate::wire::{Connection, Filled, StatusUpdate};
 /// Bytes that come within this time, or so many at once, mean that more is on its way.
 const FLOOD_WITHIN: Duration = Duration::from_millis(2);
 const FLOOD_BYTES: usize = 16 * 1024;
-/// A read of so many bytes during a flood may have left more behind: the next follows at once.
+/// A read of fewer bytes during a flood means that what had gathered is read. The first after a pause may be small
+/// because the window was full: it is followed by another in any case.
 const GATHERED_BYTES: usize = 4 * 1024;
 /// How long a read waits during a flood until the flood is over.
 const FLOOD_READ: Duration = Duration::from_millis(1);
@@ -94,7 +95,8 @@ pub(crate) struct Pump {
     batch_at: Option<Instant>,
     waiting_since: Option<Instant>,
     flooding: bool,
-    more_behind: bool,
+    reads_since_pause: u32,
+    drained: bool,
     read_timeout: Option<Duration>,
 }
 
@@ -121,7 +123,8 @@ impl Pump {
             batch_at: None,
             waiting_since: None,
             flooding: false,
-            more_behind: false,
+            reads_since_pause: 0,
+            drained: false,
             read_timeout: None,
         }
     }
@@ -167,8 +170,9 @@ impl Pump {
                 self.hand_over(false)?;
             }
             self.report_if_due(false)?;
-            if !self.more_behind {
+            if self.drained && self.reads_since_pause > 1 {
                 thread::sleep(self.terms.gather);
+                self.reads_since_pause = 0;
             }
             self.wait_at_most(FLOOD_READ)?;
         } else {
@@ -181,7 +185,8 @@ impl Pump {
             Filled::Bytes(count) => {
                 self.heard_at = Instant::now();
                 self.flooding = count >= FLOOD_BYTES || self.heard_at - asked_at < FLOOD_WITHIN;
-                self.more_behind = count >= GATHERED_BYTES;
+                self.drained = count < GATHERED_BYTES;
+                self.reads_since_pause += 1;
             }
             Filled::Nothing => {
                 self.flooding = false;

@@ -144,9 +144,8 @@ impl Connection {
         context: &str,
         command: &str,
     ) -> Result<Duration, SourceError> {
-        let gather = self.transport.gather().map_err(|error| self.broken(error))?;
         self.start(context, command, b'W')?;
-        Ok(gather)
+        Ok(self.transport.gather())
     }
 
     fn start(&mut self, context: &str, sql: &str, answer: u8) -> Result<(), SourceError> {

@@ -17,31 +17,18 @@ use crate::{fault, tls};
 
 /// Encrypted bytes that are read from the socket at once. The TLS library by itself reads one record at a time.
 const GULP_BYTES: usize = 256 * 1024;
-/// A peer that accepts a connection within this time is so near that a small window does not slow it down.
-const NEAR: Duration = Duration::from_micros(500);
-/// The receive buffer towards a near peer. Every row is a send of its own; once the window is full they only line up
-/// in the sender's memory, and go over in large pieces when we read. That costs the server a quarter less than
-/// taking each row at once.
-const NEAR_BUFFER_BYTES: usize = 16 * 1024;
-/// How long rows may line up before the sender would have to wait: its buffer holds megabytes for TCP, but only a
-/// few hundred rows for a local socket.
-const TCP_GATHER: Duration = Duration::from_millis(5);
+/// How long rows may line up before the sender would have to wait: its buffer holds some hundred kilobytes for TCP, but
+/// only a few hundred rows for a local socket.
+const TCP_GATHER: Duration = Duration::from_millis(2);
 const LOCAL_GATHER: Duration = Duration::from_micros(500);
 /// After this long without an acknowledgement of sent bytes the peer is dead. Our status messages give it something
 /// to acknowledge every second.
 const DEAD_PEER_AFTER: Duration = Duration::from_secs(60);
 
-/// How far the peer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Distance {
-    Near,
-    Far,
-}
-
 /// A connected socket.
 #[derive(Debug)]
 pub(super) enum Socket {
-    Tcp(TcpStream, Distance),
+    Tcp(TcpStream),
     #[cfg(unix)]
     Local(UnixStream),
 }
@@ -52,12 +39,12 @@ impl Socket {
         if let Some(dir) = config.socket_dir() {
             return UnixStream::connect(dir.join(format!(".s.PGSQL.{}", config.port))).map(Self::Local);
         }
-        connect_tcp(config).map(|(stream, distance)| Self::Tcp(stream, distance))
+        connect_tcp(config).map(Self::Tcp)
     }
 
     fn try_clone(&self) -> io::Result<Self> {
         match self {
-            Self::Tcp(stream, distance) => stream.try_clone().map(|stream| Self::Tcp(stream, *distance)),
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
             #[cfg(unix)]
             Self::Local(stream) => stream.try_clone().map(Self::Local),
         }
@@ -65,7 +52,7 @@ impl Socket {
 
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
-            Self::Tcp(stream, _) => stream.set_read_timeout(timeout),
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
             #[cfg(unix)]
             Self::Local(stream) => stream.set_read_timeout(timeout),
         }
@@ -73,28 +60,24 @@ impl Socket {
 
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
-            Self::Tcp(stream, _) => stream.set_write_timeout(timeout),
+            Self::Tcp(stream) => stream.set_write_timeout(timeout),
             #[cfg(unix)]
             Self::Local(stream) => stream.set_write_timeout(timeout),
         }
     }
 
-    /// Prefers few large pieces over many small ones, and tells how long they may gather.
-    fn gather(&self) -> io::Result<Duration> {
+    /// How long rows may gather between reads without making the sender wait.
+    fn gather(&self) -> Duration {
         match self {
-            Self::Tcp(stream, Distance::Near) => {
-                SockRef::from(stream).set_recv_buffer_size(NEAR_BUFFER_BYTES)?;
-                Ok(TCP_GATHER)
-            }
-            Self::Tcp(_, Distance::Far) => Ok(TCP_GATHER),
+            Self::Tcp(_) => TCP_GATHER,
             #[cfg(unix)]
-            Self::Local(_) => Ok(LOCAL_GATHER),
+            Self::Local(_) => LOCAL_GATHER,
         }
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
-            Self::Tcp(stream, _) => stream.shutdown(how),
+            Self::Tcp(stream) => stream.shutdown(how),
             #[cfg(unix)]
             Self::Local(stream) => stream.shutdown(how),
         }
@@ -104,7 +87,7 @@ impl Socket {
 impl Read for Socket {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream, _) => stream.read(room),
+            Self::Tcp(stream) => stream.read(room),
             #[cfg(unix)]
             Self::Local(stream) => stream.read(room),
         }
@@ -114,7 +97,7 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream, _) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
             #[cfg(unix)]
             Self::Local(stream) => stream.write(bytes),
         }
@@ -126,18 +109,16 @@ impl Write for Socket {
 }
 
 /// Tries the host's addresses one after the other within the time that connecting may take in all.
-fn connect_tcp(config: &PostgresConfig) -> io::Result<(TcpStream, Distance)> {
+fn connect_tcp(config: &PostgresConfig) -> io::Result<TcpStream> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let mut last =
         io::Error::new(io::ErrorKind::NotFound, "failed to lookup address information: no address");
     for address in (config.host.as_str(), config.port).to_socket_addrs()? {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-        let started = Instant::now();
         match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => {
                 watch_over(&stream)?;
-                let near = started.elapsed() < NEAR || address.ip().is_loopback();
-                return Ok((stream, if near { Distance::Near } else { Distance::Far }));
+                return Ok(stream);
             }
             Err(error) => last = error,
         }
@@ -261,8 +242,8 @@ impl Transport {
         self.socket().set_read_timeout(timeout)
     }
 
-    /// Prefers few large pieces over many small ones, and tells how long they may gather between reads.
-    pub(super) fn gather(&self) -> io::Result<Duration> {
+    /// How long rows may gather between reads without making the sender wait.
+    pub(super) fn gather(&self) -> Duration {
         self.socket().gather()
     }
 
