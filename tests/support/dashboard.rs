@@ -63,6 +63,8 @@ impl Dashboard {
         if tokio::time::timeout(super::wait::LATER, waiting).await.is_err() {
             panic!("{} of {records} records have arrived", self.count());
         }
+        // A batch is stored a moment before its POST is on record.
+        self.wait_for_attempts(self.batches().len()).await;
     }
 
     /// Waits until this many POSTs have come.
