@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::support::backend::{Backend, Session};
@@ -215,4 +216,32 @@ pub(crate) async fn it_resumes_after_kills_and_stops<B: Backend>() {
     }
     assert_eq!(distinct.len(), ROWS);
     assert!(repeated <= kills, "{repeated} batches repeated after {kills} kills");
+}
+
+pub(crate) async fn a_closed_window_holds_it_back<B: Backend>() {
+    // Two hours from now on, for one hour: closed, whatever the time is.
+    let hour = |ahead: i64| (Utc::now() + TimeDelta::hours(ahead)).format("%H:00").to_string();
+    let mut scene = Scene::<B>::with(|config| {
+        config.schedule.push_str("time_zone = \"UTC\"\n");
+        config.backfill.push_str(&format!("window = \"{}-{}\"\n", hour(2), hour(3)));
+    })
+    .await;
+    scene.open("S-1", "RECIBIDA").await;
+    let daemon = scene.product.run().await;
+    let backfill = scene.product.spawn_command(&["backfill"]);
+    daemon
+        .until("the backfill waits", SOON, |status| {
+            status["backfill"]["state"] == "sending" && status["backfill"]["waiting"] == 1
+        })
+        .await;
+    // The stream and its flushes have no window; the request's own record of the copy goes with them.
+    scene.pass("S-1", "APROBADA").await;
+    daemon.captured(1).await;
+    scene.flushed(&["S-1 9", "S-1 3"]).await;
+    scene.open("S-2", "RECIBIDA").await;
+    assert_ne!(backfill.terminate().await, None);
+    daemon.stop().await;
+    scene.reconfigure(|config| config.backfill.clear());
+    scene.product.must(&["backfill"]).await;
+    assert_eq!(scene.dashboard.lines(), ["S-1 9", "S-1 3"]);
 }

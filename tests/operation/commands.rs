@@ -176,3 +176,20 @@ async fn a_damaged_ledger_is_told_and_nothing_is_overwritten() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), damaged);
 }
+
+/// A server that takes the connection and then says nothing, as behind a broken firewall.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_stops_when_it_is_told_to() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut scene = Scene::new().await;
+    let server = format!("port = {}", scene.backend.server().port());
+    scene.reconfigure(|config| replace(&mut config.source, &server, &format!("port = {port}")));
+    for command in [&["run"][..], &["backfill"], &["backfill", "--dry-run"], &["check"], &["setup"]] {
+        let process = scene.product.spawn_command(command);
+        let (connection, _) = silent.accept().await.unwrap();
+        let code = process.terminate().await;
+        assert!(matches!(code, Some(0 | 1)), "{command:?} ended with {code:?}");
+        drop(connection);
+    }
+}

@@ -7,6 +7,7 @@
 //! - `server_settings`: servers that are set up differently
 //! - `slot`: what happens to the slot, and slots that exist already
 //! - `tables`: names, partitions, changes of the table
+//! - `transactions`: prepared ones, upserts, publications of other tables
 //! - `types`: columns of other types
 
 mod backend;
@@ -16,6 +17,7 @@ mod rights;
 mod server_settings;
 mod slot;
 mod tables;
+mod transactions;
 mod types;
 
 pub(crate) use backend::{Distribution, Postgres, V18};

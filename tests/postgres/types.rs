@@ -8,6 +8,7 @@ use crate::support::scene::Scene;
 on_both_versions! {
     enums_domains_and_numbers_are_mapped,
     uuids_chars_and_dates_are_mapped,
+    exact_numbers_and_texts_are_mapped,
     moments_that_no_record_can_hold_wait_in_quarantine,
 }
 
@@ -95,6 +96,23 @@ async fn uuids_chars_and_dates_are_mapped<R: Release>() {
             "21",
             "2024-01-01T00:00:00.000001Z",
         ]],
+    )
+    .await;
+}
+
+async fn exact_numbers_and_texts_are_mapped<R: Release>() {
+    both_ways::<R>(
+        "CREATE TABLE solicitudes (
+             n numeric(20, 0) PRIMARY KEY, s bigint, e text, a text, m varchar(40))",
+        r#"
+        service_id = { column = "s" }
+        request_id = { column = "n" }
+        opening_date = { column = "a", time_zone = "America/Santo_Domingo" }
+        status_id = { column = "e" }
+        last_modified_date = { column = "m", time_zone = "America/Santo_Domingo" }
+        "#,
+        &["12345678901234567890, 101, '14', '2024-01-01 08:00:00', '2024-01-01T08:00:00.5-05:00'"],
+        &[["101", "12345678901234567890", "2024-01-01T12:00:00Z", "14", "2024-01-01T13:00:00.500000Z"]],
     )
     .await;
 }

@@ -1,0 +1,20 @@
+//! The demonstration itself, on a smaller institution and for a shorter time.
+
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_small_demonstration_proves_that_everything_arrived() {
+    let output = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["--requests", "6000", "--seconds", "4"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program of this package");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{told}\n{complained}", output.status);
+    for name in ["missing", "repeated", "out of order", "invented"] {
+        let row = told.lines().find(|line| line.trim_start().starts_with(name));
+        let last = row.and_then(|row| row.split_whitespace().last());
+        assert_eq!(last, Some("0"), "{name} in\n{told}");
+    }
+}
