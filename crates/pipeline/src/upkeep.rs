@@ -21,6 +21,10 @@ pub(crate) const SETTLE_ROWS: u64 = 50_000;
 /// How long after a captured batch its changes are settled, so that `status` counts them exactly.
 const SETTLE_DELAY: Duration = Duration::from_millis(200);
 
+/// A log that is never caught up with, because changes keep coming, is settled this often all the same: no sooner
+/// is a copy of the table merged, so that a backfill can begin.
+const SETTLE_EVERY_UNDER_LOAD: Duration = Duration::from_secs(5);
+
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
 /// A flood of changes fills a disk in minutes, so it is looked at more often while it lasts.
@@ -45,17 +49,17 @@ impl Upkeep {
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), PipelineError> {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut measure = tokio::time::interval(MEASURE_EVERY);
-        let mut measured_at = Instant::now();
+        let (mut measured_at, mut settled_at) = (Instant::now(), Instant::now());
         loop {
             let result = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.captured.notified() => {
                     tokio::time::sleep(SETTLE_DELAY).await;
                     if measured_at.elapsed() < MEASURE_EVERY_WHILE_CAPTURING {
-                        self.settle_some().await
+                        self.settle_some(&mut settled_at).await
                     } else {
                         measured_at = Instant::now();
-                        self.measure().await.and(self.settle_some().await)
+                        self.measure().await.and(self.settle_some(&mut settled_at).await)
                     }
                 }
                 _ = prune.tick() => self.prune().await,
@@ -67,13 +71,15 @@ impl Upkeep {
         }
     }
 
-    /// Settles one slice, unless the log is being caught up with: then reading comes first, and flush and
-    /// status settle what they need.
-    async fn settle_some(&self) -> Result<(), PipelineError> {
+    /// Settles one slice. While the log is being caught up with, reading comes first, and flush and status settle
+    /// what they need.
+    async fn settle_some(&self, settled_at: &mut Instant) -> Result<(), PipelineError> {
         let view = self.health.view();
-        if !view.caught_up && view.committed_at.is_some() {
+        let catching_up = !view.caught_up && view.committed_at.is_some();
+        if catching_up && settled_at.elapsed() < SETTLE_EVERY_UNDER_LOAD {
             return Ok(());
         }
+        *settled_at = Instant::now();
         let settled = self.ledger.call(|ledger| ledger.settle(SETTLE_ROWS)).await?;
         if settled.more {
             self.captured.notify_one();
