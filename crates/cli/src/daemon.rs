@@ -138,7 +138,8 @@ pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<PostgresSourc
             "this version captures PostgreSQL only, and [source] engine is \"{}\"",
             config.source.engine.name()
         ))
-        .for_the_data("nothing was read and nothing was sent"));
+        .for_the_data("nothing was read and nothing was sent")
+        .with_hint("write engine = \"postgres\", or install a version of bitacora that names this engine"));
     }
     let scope = Scope {
         table: config.source.table.clone(),

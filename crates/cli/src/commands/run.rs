@@ -14,15 +14,13 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
     let config = context.config(Secrets::Needed)?;
     let ledger = hold(&config, "bitacora run").await?;
     let mode = Mode { on_schedule: true, fail_fast: false, from: args.from.map(Position::new) };
+    let listener = match config.status.listen {
+        Some(address) => Some(serve::listen(address).await?),
+        None => None,
+    };
     let mut daemon = Daemon::start(&config, ledger, mode, &context.stop).await?;
-    if let Some(listen) = config.status.listen {
-        match serve::start(listen, daemon.pipeline.requests(), context.stop.clone()).await {
-            Ok(page) => tracing::info!(page = %format_args!("http://{page}/"), "the status page is served"),
-            Err(failure) => {
-                daemon.pipeline.shut_down().await;
-                return Err(failure);
-            }
-        }
+    if let Some(listener) = listener {
+        serve::start(listener, daemon.pipeline.requests(), context.stop.clone());
     }
     tracing::info!("bitacora {} runs", env!("CARGO_PKG_VERSION"));
     let failure = tokio::select! {

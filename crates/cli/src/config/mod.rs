@@ -114,8 +114,8 @@ impl Config {
         let reader = Reader::new(text, Surroundings { folder, variable }, secrets);
         let (document, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            // What stands in a text that is not TOML can only be guessed: nothing else is reported.
-            return Err(invalid(errors.iter().map(|error| syntax(&reader, error)).collect()));
+            // What stands after the first place that is not TOML can only be guessed: nothing else is reported.
+            return Err(invalid(errors.iter().take(1).map(|error| syntax(&reader, error)).collect()));
         }
         let config = read(&reader, document.get_ref(), path);
         let problems = reader.finish();

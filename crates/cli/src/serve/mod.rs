@@ -20,12 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Failure;
 use page::Language;
 
-/// Serves on `listen` until `stop`; returns the address that was bound.
-pub(crate) async fn start(
-    listen: SocketAddr,
-    requests: Requests,
-    stop: CancellationToken,
-) -> Result<SocketAddr, Failure> {
+/// Listens on `listen`, before anything else is touched: an address that is taken must not leave a slot behind.
+pub(crate) async fn listen(listen: SocketAddr) -> Result<TcpListener, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(format!("the status address {listen} cannot be used"))
             .caused_by(&error)
@@ -37,6 +33,14 @@ pub(crate) async fn start(
     if !bound.ip().is_loopback() {
         tracing::warn!(address = %bound, "the status page can be read from other machines, without a password");
     }
+    Ok(listener)
+}
+
+/// Serves on `listener` until `stop`.
+pub(crate) fn start(listener: TcpListener, requests: Requests, stop: CancellationToken) {
+    if let Ok(bound) = listener.local_addr() {
+        tracing::info!(page = %format_args!("http://{bound}/"), "the status page is served");
+    }
     let router = router(requests);
     tokio::spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
@@ -44,7 +48,6 @@ pub(crate) async fn start(
             tracing::error!("the status page failed: {error}");
         }
     });
-    Ok(bound)
 }
 
 fn router(requests: Requests) -> Router {
