@@ -63,7 +63,7 @@ impl Connection {
     /// # Errors
     /// The kind says whether trying again helps.
     pub(crate) fn open(config: &PostgresConfig, purpose: Purpose) -> Result<Self, SourceError> {
-        let transport = Transport::connect(config)?;
+        let transport = Transport::connect(config, purpose)?;
         let mut connection = Self {
             transport,
             inbox: Inbox::new(),
@@ -264,7 +264,7 @@ impl Canceller {
     /// # Errors
     /// When the server cannot be reached.
     pub(crate) fn cancel(&self) -> Result<(), SourceError> {
-        let mut transport = Transport::connect(&self.config)?;
+        let mut transport = Transport::connect(&self.config, Purpose::Sql)?;
         let mut message = BytesMut::new();
         frontend::cancel_request(self.key.0, self.key.1, &mut message);
         let sent = transport.write_all(&message).and_then(|()| transport.flush());

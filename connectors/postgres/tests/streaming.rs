@@ -1,10 +1,11 @@
 //! What the stream tells of what happens to the table.
 
-use change::{Beginning, ChangeStream, Scope, Source, SourceErrorKind, Value};
-use testbed::postgres::Version;
+use change::{Beginning, ChangeStream, Scope, SnapshotPlan, Source, SourceErrorKind, Value};
+use postgres_connector::{PostgresConfig, TlsMode};
+use testbed::postgres::{Options, Server, Version};
 
 use crate::capture::{
-    begin, brief, briefs, log_end, next, read_changes, read_past, soon, source, start, text, until,
+    begin, brief, briefs, log_end, next, read_changes, read_past, read_rows, soon, source, start, text, until,
 };
 use crate::support::{Database, SOLICITUDES, VERSIONS, scope, solicitudes};
 
@@ -137,7 +138,7 @@ async fn every_mapped_type_reads_the_same_whatever_the_server_is_set_to() {
         assert_eq!(streamed.cells(), expected);
         drop(stream);
         let mut copy = begin(&source, Beginning::Anew).await.snapshot.unwrap();
-        assert_eq!(crate::capture::read_rows(&mut copy).await, [streamed]);
+        assert_eq!(read_rows(&mut copy).await, [streamed]);
     }
 }
 
@@ -372,4 +373,40 @@ async fn other_columns_may_come_and_go_while_streaming() {
             "update after LIC|A-2|APROBADA|Date(19844)",
         ]
     );
+}
+
+#[tokio::test]
+async fn the_log_and_copies_come_over_tls_and_over_a_socket_too() {
+    let server = Server::start(Options::new(Version::Distribution).without_fsync().with_tls()).unwrap();
+    let server: &'static Server = Box::leak(Box::new(server));
+    let database = Database::on(server).await;
+    database.run(&format!("{SOLICITUDES}; ALTER TABLE solicitudes ALTER notas SET STORAGE EXTERNAL")).await;
+    // A message of a megabyte takes many records of TLS, and several rounds of a small window.
+    let insert =
+        "INSERT INTO solicitudes SELECT i, 'LIC', 'A-' || i, 'RECIBIDA', '2024-05-01', repeat('x', 1000000)
+                    FROM generate_series(1, 20) i";
+    let plain = database.config();
+    let tls = PostgresConfig {
+        host: "localhost".to_owned(),
+        tls: TlsMode::VerifyFull,
+        tls_ca: server.tls_ca().map(Into::into),
+        ..plain.clone()
+    };
+    let socket = PostgresConfig { host: server.socket_dir().display().to_string(), ..tls.clone() };
+    let scope = scope("public.solicitudes", &["numero", "notas"]);
+    for config in [&plain, &tls, &socket] {
+        let source = source(config, &scope);
+        // The exact copy is not wanted here, and its lock would hold the truncation up.
+        let checkpoint = begin(&source, Beginning::Anew).await.checkpoint;
+        database.run(&format!("TRUNCATE solicitudes; {insert}")).await;
+        let mut stream = source.stream(&checkpoint).await.unwrap();
+        let streamed = read_changes(&mut stream, 20).await;
+        let rows: Vec<_> = streamed.changes.into_iter().filter_map(|change| change.after).collect();
+        let mut copy = source.snapshot(&SnapshotPlan::OnePass).await.unwrap();
+        assert!(read_rows(&mut copy).await == rows, "copy and stream differ by {}", config.host);
+        let sql = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_replication r USING (pid) WHERE s.ssl";
+        let encrypted: i64 = database.client().await.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(encrypted == 1, config.host == "localhost");
+    }
+    server.stop_fast().unwrap();
 }

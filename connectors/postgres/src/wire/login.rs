@@ -189,3 +189,23 @@ fn unproved(config: &PostgresConfig) -> SourceError {
     )
     .with_hint("check the password, and that nobody sits between this machine and the server")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_in_is_bound_to_the_connection_wherever_both_sides_can() {
+        let both = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+        let plain = b"SCRAM-SHA-256\0\0";
+        let name = |offered: &[u8], binding: Option<Vec<u8>>, encrypted| {
+            mechanism(offered, binding, encrypted).map(|(name, _)| name)
+        };
+        assert_eq!(name(both, Some(vec![1]), true), Some("SCRAM-SHA-256-PLUS"));
+        assert_eq!(name(both, None, true), Some("SCRAM-SHA-256"));
+        assert_eq!(name(plain, Some(vec![1]), true), Some("SCRAM-SHA-256"));
+        assert_eq!(name(plain, None, false), Some("SCRAM-SHA-256"));
+        assert_eq!(name(b"OAUTHBEARER\0\0", None, false), None);
+        assert_eq!(name(b"", None, true), None);
+    }
+}
