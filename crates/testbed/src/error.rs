@@ -49,9 +49,12 @@ pub enum TestbedError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The server refused a connection or a statement.
+    /// A PostgreSQL server refused a connection or a statement.
     #[error("PostgreSQL refused the statement")]
     Sql(#[from] tokio_postgres::Error),
+    /// A MySQL or MariaDB server refused a connection or a statement.
+    #[error("the server refused the statement")]
+    Mysql(#[from] mysql_async::Error),
 }
 
 impl TestbedError {

@@ -11,14 +11,20 @@
 //!
 //! # Layout
 //! - [`postgres`]: PostgreSQL servers
+//! - [`mysql`]: MySQL and MariaDB servers
 //! - `account`: the unprivileged user that servers run as when we are root
 //! - `cache`: fetched binaries, shared by processes
+//! - `certificate`: TLS for one server
+//! - `port`: a free port
 //! - `program`: other programs, run to their end
 //! - `watchdog`: what stops a server when its owner was killed
 
 mod account;
 mod cache;
+mod certificate;
 mod error;
+pub mod mysql;
+mod port;
 pub mod postgres;
 mod program;
 mod watchdog;

@@ -1,12 +1,12 @@
 //! Real servers: side by side, decoding, crashing, and leaving nothing behind.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod held;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use held::{Held, wait_until};
 use rustls_pki_types::pem::PemObject;
 use testbed::TestbedError;
 use testbed::postgres::{Options, Server, Version, shared};
@@ -149,48 +149,4 @@ async fn a_dropped_server_leaves_nothing_behind() -> Result<(), TestbedError> {
 fn a_server_that_cannot_start_says_why() {
     let error = Server::start(quick(Version::Distribution).setting("max_connections", "many")).unwrap_err();
     assert!(error.to_string().contains("invalid value for parameter \"max_connections\""), "{error}");
-}
-
-/// The `testbed` program while it holds a server.
-struct Held {
-    process: Child,
-    data: PathBuf,
-    /// Kept open, or else the program could not go on writing.
-    _output: BufReader<ChildStdout>,
-}
-
-impl Held {
-    fn start(version: &str, environment: &[(&str, &str)]) -> Held {
-        Held::await_start(Held::spawn(version, environment))
-    }
-
-    fn spawn(version: &str, environment: &[(&str, &str)]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-        command.arg(version).envs(environment.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program of this package")
-    }
-
-    fn await_start(mut process: Child) -> Held {
-        let mut line = String::new();
-        let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
-        output.read_line(&mut line).expect("text");
-        let (_, data) = line.trim_end().split_once(" in ").expect("the server's folder");
-        Held { process, data: PathBuf::from(data), _output: output }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        drop(self.process.wait());
-    }
-}
-
-/// Looks again and again, because the death of a process that is not our child wakes nobody.
-fn wait_until(what: &str, happened: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !happened() {
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::yield_now();
-    }
 }

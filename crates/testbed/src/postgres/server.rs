@@ -1,13 +1,11 @@
 //! What callers hold: one running server.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::Rng;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::binaries::Binaries;
@@ -16,14 +14,8 @@ use super::postmaster::{self, NoStart, Postmaster, Shutdown};
 use super::{Options, Version, certificate};
 use crate::TestbedError;
 use crate::account::Account;
+use crate::port;
 use crate::watchdog::Watchdog;
-
-/// Ports that the system does not hand out to outgoing connections, so that a port is still free when a
-/// server that was stopped comes back.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-/// How many ports are tried.
-const PORT_TRIES: usize = 50;
 
 /// A running PostgreSQL server in a folder of its own.
 ///
@@ -253,22 +245,15 @@ fn start_on_free_port(
     dir: &Path,
     account: Account,
 ) -> Result<(u16, Postmaster), TestbedError> {
-    for _ in 0..PORT_TRIES {
-        let port = rand::rng().random_range(PORTS);
-        if TcpListener::bind(("127.0.0.1", port)).is_err() {
-            continue;
-        }
+    for _ in 0..port::PORT_TRIES {
+        let Some(port) = port::free() else { continue };
         match Postmaster::start(binaries, dir, port, account) {
             Ok(postmaster) => return Ok((port, postmaster)),
             Err(NoStart::PortTaken) => {}
             Err(NoStart::Failed(error)) => return Err(error),
         }
     }
-    Err(no_port(
-        binaries,
-        dir,
-        &format!("{PORT_TRIES} ports from {} to {} were taken", PORTS.start, PORTS.end),
-    ))
+    Err(no_port(binaries, dir, &port::none_free()))
 }
 
 fn no_port(binaries: &Binaries, dir: &Path, reason: &str) -> TestbedError {
