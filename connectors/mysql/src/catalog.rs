@@ -1,0 +1,175 @@
+//! What the server's catalogue says about the configured table.
+
+use change::{Scope, SourceError, SourceErrorKind};
+
+mod column;
+mod key;
+mod look_up;
+
+pub(crate) use column::{Column, Unfit};
+pub(crate) use look_up::look_up;
+
+use crate::config::MysqlConfig;
+use crate::name::quote_ident;
+use crate::nearest::suggestion;
+use crate::value_text::Kind as ValueKind;
+use crate::wire::Connection;
+
+/// What kind of object bears the table's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A table, whose changes are logged.
+    Ordinary,
+    /// A table that keeps its rows' history; a delete is logged as the row's last update
+    /// (<https://mariadb.com/docs/server/reference/sql-structure/temporal-tables/system-versioned-tables>).
+    Versioned,
+    /// Something whose changes the log does not carry, in words.
+    Unfit(&'static str),
+}
+
+/// The configured table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// Its database, as the server spells it.
+    pub(crate) database: String,
+    /// Its name, as the server spells it.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// What stores its rows, such as `InnoDB`; empty for a view.
+    pub(crate) engine: String,
+    /// Whether what stores its rows knows transactions.
+    pub(crate) transactional: bool,
+    /// All its columns that we may see, in table order.
+    pub(crate) columns: Vec<Column>,
+    /// The indexes of the mapped columns in [`Table::columns`], in [`Scope`] order.
+    pub(crate) mapped: Vec<usize>,
+    /// The indexes of the columns that tell its rows apart, in the order of the key's own index: the primary key,
+    /// else a unique index without NULL; none where there is neither.
+    pub(crate) key: Vec<usize>,
+    /// The name of the key's index; empty where there is none.
+    pub(crate) key_name: String,
+    /// Rows by the server's own statistics.
+    pub(crate) rows_estimate: Option<u64>,
+}
+
+impl Table {
+    /// Its name as SQL takes it.
+    pub(crate) fn quoted(&self) -> String {
+        format!("{}.{}", quote_ident(&self.database), quote_ident(&self.name))
+    }
+
+    /// The mapped columns, in [`Scope`] order.
+    pub(crate) fn mapped_columns(&self) -> impl Iterator<Item = &Column> {
+        self.mapped.iter().filter_map(|index| self.columns.get(*index))
+    }
+
+    /// The key's columns, in the order of the key's index.
+    pub(crate) fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|index| self.columns.get(*index))
+    }
+
+    /// How the texts of the mapped columns are to be read, in [`Scope`] order.
+    ///
+    /// # Errors
+    /// A schema error that names every mapped column of a type that no record can carry, and why.
+    pub(crate) fn mapped_kinds(&self) -> Result<Vec<ValueKind>, SourceError> {
+        let mut kinds = Vec::with_capacity(self.mapped.len());
+        let mut faults = Vec::new();
+        for column in self.mapped_columns() {
+            match column.kind() {
+                Ok(kind) => kinds.push(kind),
+                Err(unfit) => faults.push(format!("column {}: {}", quote_ident(&column.name), unfit.what)),
+            }
+        }
+        if faults.is_empty() {
+            return Ok(kinds);
+        }
+        let context = format!("{} cannot be captured: {}", self.quoted(), faults.join("; "));
+        Err(SourceError::new(SourceErrorKind::Schema, context)
+            .with_hint("run `bitacora check`: it prints what mends each of them"))
+    }
+}
+
+/// A mapped column that the table does not have, and existing ones with a similar name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingColumn {
+    /// The name as the configuration has it.
+    pub(crate) name: String,
+    /// What may have been meant.
+    pub(crate) similar: Vec<String>,
+}
+
+/// What a look into the catalogue found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The table, of any kind, with the mapped columns that it has.
+    Found {
+        /// The table.
+        table: Box<Table>,
+        /// The mapped columns that it lacks.
+        missing: Vec<MissingColumn>,
+    },
+    /// No such table, or none that we may see: the catalogue shows only what the user has a right to.
+    Absent {
+        /// The database looked into.
+        database: String,
+        /// The name looked for.
+        name: String,
+        /// Existing names that may have been meant, quoted for the configuration.
+        similar: Vec<String>,
+    },
+}
+
+/// The configured table, fit for capture as far as the catalogue tells.
+///
+/// # Errors
+/// A schema error when there is no such table, it is not a table, or it lacks mapped columns.
+pub(crate) fn table(
+    connection: &mut Connection,
+    config: &MysqlConfig,
+    scope: &Scope,
+) -> Result<Table, SourceError> {
+    match look_up(connection, config, scope)? {
+        Lookup::Absent { database, name, similar } => Err(absent(&database, &name, &similar)),
+        Lookup::Found { table, missing } => {
+            if let Kind::Unfit(what) = table.kind {
+                let context = format!("{} is {what}, expected a table", table.quoted());
+                return Err(SourceError::new(SourceErrorKind::Schema, context)
+                    .with_hint("name the table that holds the rows under [source] table"));
+            }
+            if missing.is_empty() {
+                return Ok(*table);
+            }
+            Err(lacking(&table, &missing))
+        }
+    }
+}
+
+fn absent(database: &str, name: &str, similar: &[String]) -> SourceError {
+    let context = format!(
+        "table {}.{} does not exist, or our user may not see it",
+        quote_ident(database),
+        quote_ident(name)
+    );
+    let hint = suggestion(similar).unwrap_or_else(|| {
+        "names are taken literally, case included: compare [source] table with the server's own spelling, and \
+         run `bitacora setup` for the rights that are missing"
+            .to_owned()
+    });
+    SourceError::new(SourceErrorKind::Schema, context).with_hint(hint)
+}
+
+fn lacking(table: &Table, missing: &[MissingColumn]) -> SourceError {
+    let names: Vec<String> = missing.iter().map(|column| quote_ident(&column.name)).collect();
+    let context =
+        format!("table {} has no column {}, or our user may not see it", table.quoted(), names.join(", "));
+    let offers: Vec<String> = missing.iter().filter_map(|column| suggestion(&column.similar)).collect();
+    let hint = if offers.is_empty() {
+        let all: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        format!("the columns that it may see are {}", all.join(", "))
+    } else {
+        offers.join(" ")
+    };
+    SourceError::new(SourceErrorKind::Schema, context).with_hint(hint)
+}

@@ -1,0 +1,251 @@
+//! Copies of the table's mapped columns: as of one moment, or page by page.
+
+use std::thread;
+
+use change::{Page, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
+use tokio::sync::mpsc;
+
+mod cursor;
+mod select;
+mod start;
+
+pub(crate) use start::{Start, start};
+
+use crate::catalog::{self, Table};
+use crate::config::MysqlConfig;
+use crate::log_end::log_end;
+use crate::name::quote_ident;
+use crate::wire::{Closer, Connection};
+use select::Copied;
+
+/// Rows in a page of a copy that is read in one go.
+const PAGE_ROWS: usize = 8192;
+/// Bytes after which such a page ends early.
+const PAGE_BYTES: usize = 2 << 20;
+/// Pages that wait for the product: one, so that the next is read while it works on the last.
+const PAGES_WAITING_MAX: usize = 1;
+
+/// Pages wait for the stream to pass their fences, in seconds; the server must not end the connection meanwhile.
+const PATIENCE: &str = "SET SESSION wait_timeout = 28800";
+
+/// Begins a transaction that sees the database as of this moment
+/// (<https://dev.mysql.com/doc/refman/8.4/en/commit.html>).
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+/// A copy of the table, being read.
+#[derive(Debug)]
+pub struct MysqlSnapshot {
+    /// `None` marks the end, which a thread that died could not tell.
+    pages: mpsc::Receiver<Result<Option<Page>, SourceError>>,
+    closer: Closer,
+    ended: bool,
+}
+
+impl Snapshot for MysqlSnapshot {
+    async fn next_page(&mut self) -> Result<Option<Page>, SourceError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let next = self.pages.recv().await;
+        let next = next.unwrap_or_else(|| {
+            Err(SourceError::new(SourceErrorKind::Unreachable, "the copy of the table ended before its end"))
+        });
+        self.ended = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for MysqlSnapshot {
+    fn drop(&mut self) {
+        self.closer.close();
+    }
+}
+
+/// Opens a copy apart from any stream. Blocks.
+///
+/// # Errors
+/// A schema error for pages of a table without a key, and for mapped columns that no record can carry.
+pub(crate) fn open(
+    config: &MysqlConfig,
+    scope: &Scope,
+    plan: &SnapshotPlan,
+) -> Result<MysqlSnapshot, SourceError> {
+    let mut connection = connect(config)?;
+    let table = catalog::table(&mut connection, config, scope)?;
+    match plan {
+        SnapshotPlan::OnePass => {
+            let copied = Copied::new(&table, scope, false)?;
+            begin(&mut connection)?;
+            whole(connection, copied)
+        }
+        SnapshotPlan::Pages { after, rows } => {
+            expect_key(&table)?;
+            let copied = Copied::new(&table, scope, true)?;
+            let kept = after.as_ref().map(|cursor| cursor::read(copied.parts(), cursor)).transpose()?;
+            let rows = (*rows).max(1);
+            spawn(connection, move |connection, outlet| copy_pages(connection, &copied, kept, rows, outlet))
+        }
+    }
+}
+
+/// Opens a connection to copy with.
+fn connect(config: &MysqlConfig) -> Result<Connection, SourceError> {
+    let mut connection = Connection::open(config)?;
+    connection.execute("let the session that copies the table wait", PATIENCE)?;
+    Ok(connection)
+}
+
+fn begin(connection: &mut Connection) -> Result<(), SourceError> {
+    connection.execute("begin a copy of the table", BEGIN)
+}
+
+/// Starts a copy of everything on a connection that is in the transaction it shall be read in.
+fn whole(connection: Connection, copied: Copied) -> Result<MysqlSnapshot, SourceError> {
+    spawn(connection, move |connection, outlet| copy_whole(connection, &copied, outlet))
+}
+
+fn expect_key(table: &Table) -> Result<(), SourceError> {
+    if !table.key.is_empty() {
+        return Ok(());
+    }
+    Err(SourceError::new(
+        SourceErrorKind::Schema,
+        format!(
+            "table {} has neither a primary key nor a unique index without NULL to read it in pages by",
+            table.quoted()
+        ),
+    )
+    .with_hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…)", table.quoted())))
+}
+
+type Outlet = mpsc::Sender<Result<Option<Page>, SourceError>>;
+
+/// Why a copy ends early.
+enum End {
+    /// Nobody wants it any more.
+    Unwanted,
+    /// It cannot go on.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for End {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn spawn(
+    mut connection: Connection,
+    copy: impl FnOnce(&mut Connection, &Outlet) -> Result<(), End> + Send + 'static,
+) -> Result<MysqlSnapshot, SourceError> {
+    let closer = connection.closer()?;
+    let (outlet, pages) = mpsc::channel(PAGES_WAITING_MAX);
+    let body = move || {
+        let last = match copy(&mut connection, &outlet) {
+            Ok(()) => Ok(None),
+            Err(End::Failed(error)) => Err(error),
+            Err(End::Unwanted) => return,
+        };
+        if outlet.blocking_send(last).is_ok() {
+            connection.terminate();
+        }
+    };
+    let thread = thread::Builder::new().name("mysql-copy".to_owned()).spawn(body);
+    thread.map_err(|error| {
+        SourceError::new(SourceErrorKind::Busy, "start the thread that copies the table").caused_by(error)
+    })?;
+    Ok(MysqlSnapshot { pages, closer, ended: false })
+}
+
+/// A page being filled.
+#[derive(Default)]
+struct Filling {
+    page: Page,
+    bytes: usize,
+    kept: Option<Vec<String>>,
+}
+
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.page.rows.len() >= PAGE_ROWS || self.bytes >= PAGE_BYTES
+    }
+}
+
+/// Runs one statement and fills pages with its rows; `full` gets the page when it holds enough, and says whether to
+/// go on.
+fn copy(
+    connection: &mut Connection,
+    copied: &Copied,
+    sql: &str,
+    mut full: impl FnMut(&mut Filling) -> Result<(), End>,
+) -> Result<Filling, End> {
+    let mut filling = Filling::default();
+    let mut unwanted = false;
+    let copying = connection.for_each_row("copy the table", sql, |cells| {
+        let row = copied.row(cells)?;
+        filling.bytes += row.bytes;
+        filling.kept = (!row.kept.is_empty()).then_some(row.kept);
+        filling.page.rows.push((row.row, row.key));
+        match full(&mut filling) {
+            Ok(()) => Ok(()),
+            Err(End::Failed(error)) => Err(error),
+            Err(End::Unwanted) => {
+                unwanted = true;
+                Err(SourceError::new(SourceErrorKind::Unreachable, "nobody wants the copy any more"))
+            }
+        }
+    });
+    if unwanted {
+        return Err(End::Unwanted);
+    }
+    copying?;
+    Ok(filling)
+}
+
+fn copy_whole(connection: &mut Connection, copied: &Copied, outlet: &Outlet) -> Result<(), End> {
+    let last = copy(connection, copied, &copied.whole(), |filling| {
+        if filling.is_full() {
+            send(outlet, std::mem::take(filling).page)?;
+        }
+        Ok(())
+    })?;
+    if !last.page.rows.is_empty() {
+        send(outlet, last.page)?;
+    }
+    Ok(())
+}
+
+fn copy_pages(
+    connection: &mut Connection,
+    copied: &Copied,
+    mut kept: Option<Vec<String>>,
+    rows: u32,
+    outlet: &Outlet,
+) -> Result<(), End> {
+    loop {
+        let sql = copied.page(kept.as_deref(), rows);
+        let filling = copy(connection, copied, &sql, |_| Ok(()))?;
+        let mut page = filling.page;
+        // Asked for after the page was read: a transaction is in the log before other sessions see it, so that
+        // whatever the page shows comes before the fence.
+        page.fence = Some(log_end(connection)?.fence());
+        page.cursor = filling.kept.as_deref().map(cursor::write);
+        let whole = u32::try_from(page.rows.len()).is_ok_and(|count| count >= rows);
+        if !page.rows.is_empty() {
+            send(outlet, page)?;
+        }
+        if !whole {
+            return Ok(());
+        }
+        kept = filling.kept;
+    }
+}
+
+fn send(outlet: &Outlet, page: Page) -> Result<(), End> {
+    outlet.blocking_send(Ok(Some(page))).map_err(|_| End::Unwanted)
+}
+
+/// The statement that keeps others from changing the table, for the moment in which a copy begins.
+fn lock_statement(table: &Table) -> String {
+    format!("LOCK TABLES {}.{} READ", quote_ident(&table.database), quote_ident(&table.name))
+}
