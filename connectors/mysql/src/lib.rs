@@ -6,12 +6,26 @@
 //! # Layout
 //! - `config`, `name`, `flavour`, `fault`: settings, names, which product answers, what errors mean
 //! - `wire`: the connection
+//! - `catalog`, `server`, `rights`, `log_end`, `nearest`: what the server says about the table, itself, our user, its log
+//! - `check`, `setup`, `retention`: what an operator wants to know
+//! - `snapshot`, `value_text`: copies of the table
 
+mod catalog;
+mod check;
 mod config;
 mod fault;
 mod flavour;
+mod log_end;
 mod name;
+mod nearest;
+mod retention;
+mod rights;
+mod server;
+mod setup;
+mod snapshot;
+mod value_text;
 mod wire;
 
 pub use config::MysqlConfig;
+pub use snapshot::MysqlSnapshot;
 pub use trust::TlsMode;

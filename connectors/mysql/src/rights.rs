@@ -92,20 +92,30 @@ impl<'a> Grant<'a> {
     }
 }
 
+/// Whether `name` is one of those that `pattern` stands for.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'%', rest)) => {
-            matches(rest, name) || name.split_first().is_some_and(|(_, shorter)| matches(pattern, shorter))
-        }
-        Some((b'_', rest)) => name.split_first().is_some_and(|(_, shorter)| matches(rest, shorter)),
-        Some((b'\\', [escaped, rest @ ..])) => {
-            name.split_first().is_some_and(|(byte, shorter)| byte == escaped && matches(rest, shorter))
-        }
-        Some((byte, rest)) => {
-            name.split_first().is_some_and(|(first, shorter)| first == byte && matches(rest, shorter))
-        }
+    // The beginnings of the name that the pattern's beginning stands for, by length: work stays small whatever the
+    // pattern is.
+    let mut reached = vec![false; name.len() + 1];
+    if let Some(nothing) = reached.first_mut() {
+        *nothing = true;
     }
+    let mut pattern = pattern.iter();
+    while let Some(byte) = pattern.next() {
+        if *byte == b'%' {
+            let first = reached.iter().position(|reached| *reached).unwrap_or(reached.len());
+            reached.iter_mut().skip(first).for_each(|reached| *reached = true);
+            continue;
+        }
+        let wanted = match byte {
+            b'_' => None,
+            b'\\' => Some(pattern.next().unwrap_or(byte)),
+            other => Some(other),
+        };
+        let step = |(before, found): (&bool, &u8)| *before && wanted.is_none_or(|wanted| wanted == found);
+        reached = std::iter::once(false).chain(reached.iter().zip(name).map(step)).collect();
+    }
+    reached.last().is_some_and(|whole| *whole)
 }
 
 /// Finds out by trying which of the needed columns our user may read, and whether it sees the whole table.

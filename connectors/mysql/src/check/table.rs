@@ -1,0 +1,127 @@
+//! Whether the table is one whose changes the log carries whole.
+
+use change::{Finding, SourceError};
+
+use super::Subject;
+use crate::catalog::{Kind, MissingColumn, Table};
+use crate::name::{quote_ident, quote_literal};
+use crate::nearest::suggestion;
+use crate::rights;
+use crate::wire::Connection;
+
+pub(super) fn absent(subject: &Subject<'_>, place: (&str, &str), similar: &[String]) -> Finding {
+    let (database, name) = place;
+    let quoted = format!("{}.{}", quote_ident(database), quote_ident(name));
+    let columns: Vec<&str> = subject.scope.columns.iter().map(String::as_str).collect();
+    let grant = rights::grant_select(subject.account, &quoted, &columns).sql;
+    let mend = match suggestion(similar) {
+        Some(offer) => format!("set table in the [source] part: {offer}"),
+        None => grant,
+    };
+    let what = format!("table {quoted} does not exist, or user {} may not see it", subject.account);
+    Finding::error("table", what, "nothing can be captured").mended_by(mend)
+}
+
+/// What the catalogue tells by itself.
+pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+    let mut findings = vec![kind(table)];
+    findings.extend(missing.iter().map(|column| missing_column(subject, table, column)));
+    if missing.is_empty() {
+        let names: Vec<&str> = table.mapped_columns().map(|column| column.name.as_str()).collect();
+        findings.push(Finding::pass("columns", format!("{} has {}", table.quoted(), names.join(", "))));
+    }
+    if !matches!(table.kind, Kind::Unfit(_)) {
+        findings.push(engine(table));
+        findings.push(key(subject, table));
+    }
+    findings
+}
+
+fn kind(table: &Table) -> Finding {
+    match table.kind {
+        Kind::Ordinary => Finding::pass("table", format!("{} is a table", table.quoted())),
+        Kind::Versioned => Finding::warning(
+            "table",
+            format!("{} is a system-versioned table", table.quoted()),
+            "a delete is logged as the row's last update, so that deleted requests are not told from changed ones",
+        )
+        .mended_by("set on_delete = \"ignore\" in the [mapping] part"),
+        Kind::Unfit(what) => Finding::error(
+            "table",
+            format!("{} is {what}, expected a table", table.quoted()),
+            "the log does not carry its changes",
+        )
+        .mended_by("set table in the [source] part to the table that holds the rows"),
+    }
+}
+
+fn missing_column(subject: &Subject<'_>, table: &Table, column: &MissingColumn) -> Finding {
+    let all: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let offer = suggestion(&column.similar).unwrap_or_else(|| format!("it may see {}", all.join(", ")));
+    let what = format!(
+        "{} has no column {}, or user {} may not see it",
+        table.quoted(),
+        quote_ident(&column.name),
+        subject.account
+    );
+    Finding::error("columns", what, "the mapping needs it")
+        .mended_by(format!("set the column in the [mapping] part: {offer}"))
+}
+
+/// Rows that are not stored by transactions are changed even where the statement fails halfway.
+fn engine(table: &Table) -> Finding {
+    if table.transactional {
+        return Finding::pass("engine", format!("{} is stored by {}", table.quoted(), table.engine));
+    }
+    Finding::warning(
+        "engine",
+        format!("{} is stored by {}, which knows no transactions", table.quoted(), table.engine),
+        "after a crash of the server the table and its log can differ, and no copy is exactly as of a position",
+    )
+    .mended_by(format!("ALTER TABLE {} ENGINE = InnoDB", table.quoted()))
+}
+
+fn key(subject: &Subject<'_>, table: &Table) -> Finding {
+    if !table.key.is_empty() {
+        let columns: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
+        let what = format!("{} has key {} ({})", table.quoted(), table.key_name, columns.join(", "));
+        return Finding::pass("key", what);
+    }
+    let what = format!("{} has neither a primary key nor a unique index without NULL", table.quoted());
+    let mend = format!("ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart", table.quoted());
+    if subject.scope.keys {
+        let why = "on_delete asks for deleted rows to be reported, and such a row could not be told from the others";
+        return Finding::error("key", what, why).mended_by(mend);
+    }
+    Finding::warning("key", what, "a copy of the table cannot be read in pages and not be resumed").mended_by(mend)
+}
+
+/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
+/// consists of mapped columns only, nothing keeps two rows from bearing the same.
+pub(super) fn uniqueness(connection: &mut Connection, table: &Table) -> Result<Finding, SourceError> {
+    let context = "read the table's unique indexes";
+    let mapped: Vec<String> = table.mapped_columns().map(|column| quote_literal(&column.name)).collect();
+    let sql = format!(
+        "SELECT INDEX_NAME FROM information_schema.STATISTICS
+          WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND NON_UNIQUE = 0
+          GROUP BY INDEX_NAME
+         HAVING SUM(CASE WHEN COLUMN_NAME IN ({}) THEN 0 ELSE 1 END) = 0
+          ORDER BY COUNT(*) LIMIT 1",
+        quote_literal(&table.database),
+        quote_literal(&table.name),
+        mapped.join(", ")
+    );
+    let index = connection.query(context, &sql)?.into_iter().flatten().flatten().next();
+    let Some(index) = index else {
+        return Ok(Finding::warning(
+            "request_id",
+            format!("no unique index of {} consists of mapped columns only", table.quoted()),
+            "two rows may bear the same request number; their statuses would be taken for one request's",
+        )
+        .mended_by(format!(
+            "if it is meant to be unique: ALTER TABLE {} ADD UNIQUE (…) with the request's columns",
+            table.quoted()
+        )));
+    };
+    Ok(Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&index))))
+}
