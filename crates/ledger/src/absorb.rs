@@ -3,7 +3,7 @@
 //! A large copy is merged in slices, each sorted by request. Where the table holds a request several times,
 //! the row with the newest modification counts.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::backfill::{self, RowKey};
 use crate::copy::CopyKind;
@@ -13,6 +13,7 @@ use crate::known::{Known, KnownTable};
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
+use crate::staged::{self, Slice, Staged};
 
 /// A place in the log where rows of a copy are merged.
 #[derive(Debug, Clone)]
@@ -68,19 +69,13 @@ pub(crate) fn absorb(
     };
     let end = marker.last_id.min(marker.merged_id.saturating_add(max_rows));
     let mut merge = Merge::new(connection, &copy, marker)?;
-    let mut rows = connection.prepare_cached(
-        "SELECT month, service_id, request_id, status_id, opening_at, modified_at, row_key FROM staged_row \
-         WHERE id > ?1 AND id <= ?2 ORDER BY service_id, request_id, modified_at, id",
-    )?;
-    let mut rows = rows.query([marker.merged_id, end])?;
-    while let Some(row) = rows.next()? {
-        merge.visit(row)?;
+    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
+        merge.visit(&row?)?;
     }
     merge.decide()?;
-    drop(rows);
     let (waiting, emitted) = (merge.waiting, merge.emitted);
     meta::add(connection, meta::WAITING_ROWS, waiting)?;
-    connection.execute("DELETE FROM staged_row WHERE id > ?1 AND id <= ?2", [marker.merged_id, end])?;
+    staged::drop_merged(connection, marker.merged_id, end)?;
     connection.execute(
         "UPDATE marker SET merged_id = ?2, emitted = emitted + ?3 WHERE seq = ?1",
         [marker.seq, end, emitted],
@@ -157,24 +152,22 @@ impl<'a> Merge<'a> {
         })
     }
 
-    fn visit(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
-        let service_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+    fn visit(&mut self, row: &Staged<'_>) -> Result<(), LedgerError> {
         if self
             .last
             .as_ref()
-            .is_some_and(|last| last.service_id != service_id || last.request_id != request_id)
+            .is_some_and(|last| last.service_id != row.service_id || last.request_id != row.request_id)
         {
             self.decide()?;
         }
         let mut last = self.last.take().unwrap_or_default();
-        last.month = row.get(0)?;
-        service_id.clone_into(&mut last.service_id);
-        request_id.clone_into(&mut last.request_id);
-        last.status_id = row.get(3)?;
-        last.opening_at = row.get(4)?;
-        last.modified_at = row.get(5)?;
-        if let Some(key) = row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        last.month = row.month;
+        row.service_id.clone_into(&mut last.service_id);
+        row.request_id.clone_into(&mut last.request_id);
+        last.status_id = row.status_id;
+        last.opening_at = row.opening_at;
+        last.modified_at = row.modified_at;
+        if let Some(key) = row.row_key {
             self.own(key, &last)?;
         }
         self.last = Some(last);

@@ -9,7 +9,7 @@ use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
 use crate::ledger::{Ledger, LogEnd, store_checkpoint};
-use crate::meta;
+use crate::{meta, staged};
 
 /// A copy of the table.
 pub type CopyId = i64;
@@ -117,7 +117,7 @@ impl Ledger {
         self.write("store a page of a copy", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
             let first_id = meta::number(transaction, meta::NEXT_STAGED_ID)?.max(1);
-            let last_id = append_rows(transaction, page, first_id)?;
+            let last_id = staged::append(transaction, &page.rows, first_id)?;
             append_rejected(transaction, copy.id, &page.rejected)?;
             meta::set(transaction, meta::NEXT_STAGED_ID, last_id + 1)?;
             let mut update = transaction.prepare_cached(
@@ -208,10 +208,7 @@ impl Ledger {
         self.write("give up a copy of the table", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
-            transaction.execute(
-                "DELETE FROM staged_row WHERE id BETWEEN ?1 AND ?2",
-                [copy.first_id, copy.last_id],
-            )?;
+            staged::drop_all(transaction, copy.first_id, copy.last_id)?;
             // Rows that are in a batch already have left, and stay on record.
             transaction.execute("DELETE FROM backfill_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;
             transaction.execute("DELETE FROM quarantine WHERE copy_id = ?1 AND state = 0", [copy.id])?;
@@ -245,28 +242,6 @@ fn insert_copy(connection: &Connection, new: &NewCopy, began_seq: i64) -> Result
     let kind = copy_state::kind_number(new.kind);
     let state = CopyState::BeingRead;
     Ok(insert.insert(params![kind, new.exact, state, gap, began_seq, new.at, next_id, next_id - 1])?)
-}
-
-/// Returns the id of the last row, or the one before `first_id` when there is none.
-fn append_rows(connection: &Connection, page: &StagedPage, first_id: i64) -> Result<i64, LedgerError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO staged_row(id, month, service_id, request_id, status_id, opening_at, modified_at, row_key) \
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    let mut id = first_id;
-    for row in &page.rows {
-        insert.raw_bind_parameter(1, id)?;
-        insert.raw_bind_parameter(2, row.month)?;
-        insert.raw_bind_parameter(3, &*row.change.service_id)?;
-        insert.raw_bind_parameter(4, &*row.change.request_id)?;
-        insert.raw_bind_parameter(5, row.change.status_id)?;
-        insert.raw_bind_parameter(6, row.change.opening_at)?;
-        insert.raw_bind_parameter(7, row.change.modified_at)?;
-        insert.raw_bind_parameter(8, row.row_key.as_ref().map(RowKey::as_str))?;
-        insert.raw_execute()?;
-        id += 1;
-    }
-    Ok(id - 1)
 }
 
 fn append_rejected(

@@ -22,12 +22,12 @@
 //! - A log row is never altered before it is settled, and the seq of a row is its place in the log.
 //! - Rows of one request leave in the order of their seqs, the backfill's row before them.
 //! - Whatever is neither acknowledged nor in quarantine is in the delta or waits for the backfill.
-//! - No step holds more than a batch or a page in memory.
+//! - No step holds more than a batch, a page or a slice of a copy in memory.
 //!
 //! # Layout
 //! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
 //! - `ingest`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
-//! - `copy`, `copy_state`, `absorb`: copies of the table; `backfill`, `progress`: their delivery
+//! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `backfill`, `progress`: their delivery
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
@@ -58,6 +58,7 @@ mod retry;
 mod row_owner;
 mod schema;
 mod settle;
+mod staged;
 mod verdict;
 
 pub use batch::{Batch, BatchId, BodyBuilder};

@@ -13,7 +13,7 @@ use crate::row_owner;
 
 /// A copy is merged in larger slices than the log: it holds the whole table, every slice of it may touch all
 /// pages of the known statuses, and fewer slices write fewer of them.
-const COPY_ROWS_PER_LOG_ROW: u64 = 5;
+const COPY_ROWS_PER_LOG_ROW: u64 = 3;
 
 /// What one step of settling did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +27,7 @@ pub struct Settled {
 }
 
 impl Ledger {
-    /// Settles the next slice of at most `max_rows` committed log rows, or merges up to five times as many
+    /// Settles the next slice of at most `max_rows` committed log rows, or merges up to three times as many
     /// rows of a copy whose turn it is, in one commit. Memory does not grow with either.
     ///
     /// # Errors

@@ -22,15 +22,15 @@ const GULP_BYTES: usize = 256 * 1024;
 ///
 /// The server sends every row by itself, and over the loopback interface each of these sends takes the row all the way
 /// through the network stack. A window that is soon full makes rows line up in the sender's memory instead, from
-/// where they go over in large pieces when we read: the server spends a quarter less on a row. Pieces much smaller than
+/// where they go over in large pieces when we read: the server spends a quarter less on a row. Pieces smaller than half
 /// the window keep the two from waiting for each other.
 #[cfg(target_os = "linux")]
 const LOOPBACK_BUFFER_BYTES: usize = 16 * 1024;
 #[cfg(target_os = "linux")]
-const LOOPBACK_PIECE_BYTES: u32 = 4 * 1024;
+const LOOPBACK_PIECE_BYTES: u32 = 8 * 1024;
 /// How long rows may line up before the sender would have to wait: its buffer holds some hundred kilobytes for TCP, but
 /// only a few hundred rows for a local socket.
-const TCP_GATHER: Duration = Duration::from_millis(2);
+const TCP_GATHER: Duration = Duration::from_millis(3);
 const LOCAL_GATHER: Duration = Duration::from_micros(500);
 /// After this long without an acknowledgement of sent bytes the peer is dead. Our status messages give it something
 /// to acknowledge every second.

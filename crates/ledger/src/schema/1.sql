@@ -88,16 +88,11 @@ CREATE TABLE page(
     at       INTEGER NOT NULL
 );
 
--- Rows of copies until they are merged.
-CREATE TABLE staged_row(
-    id          INTEGER PRIMARY KEY,
-    month       INTEGER NOT NULL,  -- yyyymm of the opening, in the zone of the schedule
-    service_id  TEXT NOT NULL,
-    request_id  TEXT NOT NULL,
-    status_id   INTEGER NOT NULL,
-    opening_at  INTEGER NOT NULL,
-    modified_at INTEGER NOT NULL,
-    row_key     TEXT
+-- Rows of copies until they are merged, many packed into one: see staged.rs.
+CREATE TABLE staged_block(
+    last_id  INTEGER PRIMARY KEY, -- of its last row
+    first_id INTEGER NOT NULL,
+    rows     BLOB NOT NULL
 );
 
 -- Merged rows of copies, in the order in which the backfill sends them.
