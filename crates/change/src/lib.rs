@@ -26,4 +26,4 @@ pub use source::{
     Beginning, Begun, ChangeStream, Inspection, Page, PageCursor, Retention, Scope, Since, Snapshot,
     SnapshotPlan, Source,
 };
-pub use value::{Row, RowKey, Value};
+pub use value::{Row, RowKey, Text, Value};

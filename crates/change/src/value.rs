@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
+
+/// A text that lies in place when it is short, as ids and the names of statuses are.
+pub type Text = CompactString;
+
 /// One cell, as far as the product needs to know it.
 ///
 /// Times are microseconds since 1970-01-01T00:00:00, which covers every year that the dashboard's date
@@ -18,7 +23,7 @@ pub enum Value {
     /// An integer of any width.
     Int(i64),
     /// Text, and every type whose text form is its identity: enumerations, UUIDs, decimals.
-    Text(Box<str>),
+    Text(Text),
     /// A wall-clock time without zone, in microseconds.
     Local(i64),
     /// A moment, in microseconds since the epoch, UTC.
@@ -33,7 +38,7 @@ pub enum Value {
 impl Value {
     /// Makes a text value.
     #[must_use]
-    pub fn text(text: impl Into<Box<str>>) -> Self {
+    pub fn text(text: impl Into<Text>) -> Self {
         Self::Text(text.into())
     }
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use change::{Checkpoint, Position, ServerIdentity, Transaction};
+use change::{Checkpoint, Position, ServerIdentity, Text, Transaction};
 use ledger::{
     Acknowledgement, BodyBuilder, Captured, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, NewCopy,
-    StagedPage, StagedRow,
+    StagedPage, StagedRows,
 };
 use normalizer::StatusChange;
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
     let dir = arguments.next().map_or_else(|| temporary.path().to_owned(), PathBuf::from);
     let mut ledger = Ledger::open(&dir.join("append_rate"), "append_rate")?;
-    let services: Vec<Arc<str>> = (101..121).map(|id: u32| id.to_string().into()).collect();
+    let services: Vec<Text> = (101..121).map(|id: u32| id.to_string().into()).collect();
 
     copy(&mut ledger, rows, &services)?;
     say("settle the copy", rows, settle(&mut ledger)?);
@@ -45,13 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     clean(&dir.join("append_rate"))
 }
 
-fn copy(ledger: &mut Ledger, rows: u64, services: &[Arc<str>]) -> Result<(), Box<dyn Error>> {
+fn copy(ledger: &mut Ledger, rows: u64, services: &[Text]) -> Result<(), Box<dyn Error>> {
     let copy = ledger.begin_copy(&NewCopy { kind: CopyKind::Baseline, exact: true, at: START_AT })?;
     let mut spent = Spent::default();
     for first in (0..rows).step_by(COMMIT_ROWS as usize) {
-        let staged = (first..rows.min(first + COMMIT_ROWS))
-            .map(|row| StagedRow { change: change(row, 9, services), month: month(row), row_key: None })
-            .collect::<Vec<_>>();
+        let mut staged = StagedRows::default();
+        for row in first..rows.min(first + COMMIT_ROWS) {
+            staged.push(&change(row, 9, services), month(row), None);
+        }
         let page =
             StagedPage { scanned: staged.len() as u64, rows: staged, at: START_AT, ..StagedPage::default() };
         spent.during(|| ledger.append_page(copy, &page))?;
@@ -61,7 +62,7 @@ fn copy(ledger: &mut Ledger, rows: u64, services: &[Arc<str>]) -> Result<(), Box
     Ok(ledger.finish_copy(copy, Some(&checkpoint))?)
 }
 
-fn stream(ledger: &mut Ledger, rows: u64, services: &[Arc<str>]) -> Result<Spent, Box<dyn Error>> {
+fn stream(ledger: &mut Ledger, rows: u64, services: &[Text]) -> Result<Spent, Box<dyn Error>> {
     let mut spent = Spent::default();
     for first in (0..rows).step_by(COMMIT_ROWS as usize) {
         let pieces: Vec<Ingest> = (first..rows.min(first + COMMIT_ROWS))
@@ -73,7 +74,7 @@ fn stream(ledger: &mut Ledger, rows: u64, services: &[Arc<str>]) -> Result<Spent
     Ok(spent)
 }
 
-fn piece(first: u64, end: u64, services: &[Arc<str>]) -> Ingest {
+fn piece(first: u64, end: u64, services: &[Text]) -> Ingest {
     let position = Position::new(format!("0/{first:X}"));
     let transaction = Arc::new(Transaction { position: position.clone(), committed_at: START_AT });
     let captured = (first..end)
@@ -94,11 +95,11 @@ fn piece(first: u64, end: u64, services: &[Arc<str>]) -> Ingest {
     }
 }
 
-fn change(row: u64, status_id: u8, services: &[Arc<str>]) -> StatusChange {
+fn change(row: u64, status_id: u8, services: &[Text]) -> StatusChange {
     let service = services.get((row % 20) as usize).or(services.first());
     let opening_at = START_AT + (row as i64 % 2_000) * 86_400_000_000;
     StatusChange {
-        service_id: service.map_or_else(|| "101".into(), Arc::clone),
+        service_id: service.map_or_else(|| "101".into(), Text::clone),
         request_id: format!("SOL-{:010}", row.wrapping_mul(48_271) % 2_147_483_647).into(),
         opening_at,
         status_id,

@@ -1,8 +1,8 @@
 //! One POST's worth of records, kept with its bytes until its outcome is known.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use change::Text;
 use normalizer::StatusChange;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
@@ -28,7 +28,7 @@ pub struct Batch {
     /// Attempts so far.
     pub attempts: u32,
     /// The service of all its records, when a flush goes service by service.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Text>,
 }
 
 /// Writes the body of a batch while the ledger chooses its records.
@@ -46,7 +46,7 @@ pub(crate) enum Item {
     /// A log row, by its seq.
     Change(i64),
     /// A row of a copy.
-    Backfill { copy_id: i64, month: u32, service_id: Arc<str>, request_id: Box<str> },
+    Backfill { copy_id: i64, month: u32, service_id: Text, request_id: Text },
 }
 
 /// What stands before an item's bytes.
@@ -180,7 +180,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn finish(
         self,
         place: Option<String>,
-        service: Option<Arc<str>>,
+        service: Option<Text>,
         now: i64,
     ) -> Result<(Batch, Taken), LedgerError> {
         let body = self.builder.finish();
@@ -222,7 +222,7 @@ pub(crate) struct StoredBatch {
     pub(crate) flush: FlushId,
     pub(crate) place: String,
     pub(crate) state: i64,
-    pub(crate) service: Option<Arc<str>>,
+    pub(crate) service: Option<Text>,
     pub(crate) records: u32,
     months: String,
     items: Vec<u8>,
@@ -241,7 +241,7 @@ impl StoredBatch {
                 flush: row.get(1)?,
                 place: row.get(2)?,
                 state: row.get(3)?,
-                service: row.get(4)?,
+                service: text_or_null(row, 4)?,
                 records: row.get(5)?,
                 months: row.get(6)?,
                 items: row.get(7)?,
@@ -301,7 +301,7 @@ fn read_pending(row: &Row<'_>) -> rusqlite::Result<Batch> {
         id: row.get(0)?,
         records: row.get(2)?,
         attempts: row.get(3)?,
-        service: row.get(4)?,
+        service: text_or_null(row, 4)?,
         sha256: row.get(5)?,
         body: row.get(6)?,
     })
@@ -321,7 +321,7 @@ pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, Led
                 "SELECT service_id, request_id, opening_at, status_id, modified_at, NULL FROM backfill_row \
                  WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4",
             )?
-            .query_row(params![copy_id, month, service_id, request_id], |row| {
+            .query_row(params![copy_id, month, &**service_id, &**request_id], |row| {
                 Ok((read_change(row)?, row.get(5)?))
             }),
     };
@@ -334,14 +334,19 @@ pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, Led
 }
 
 /// Reads service, request, opening, status and modification, in this order.
-fn read_change(row: &Row<'_>) -> rusqlite::Result<StatusChange> {
+pub(crate) fn read_change(row: &Row<'_>) -> rusqlite::Result<StatusChange> {
     Ok(StatusChange {
-        service_id: row.get(0)?,
-        request_id: row.get(1)?,
+        service_id: row.get_ref(0)?.as_str()?.into(),
+        request_id: row.get_ref(1)?.as_str()?.into(),
         opening_at: row.get(2)?,
         status_id: row.get(3)?,
         modified_at: row.get(4)?,
     })
+}
+
+/// Reads a text that may be NULL.
+pub(crate) fn text_or_null(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Text>> {
+    Ok(row.get_ref(index)?.as_str_or_null()?.map(Text::from))
 }
 
 fn encode_months(months: &BTreeMap<u32, i64>) -> String {

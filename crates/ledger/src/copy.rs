@@ -1,7 +1,6 @@
 //! Copies of the table, staged page by page beside the log.
 
-use change::{Checkpoint, PageCursor, Position, RowKey};
-use normalizer::StatusChange;
+use change::{Checkpoint, PageCursor, Position};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
@@ -9,6 +8,7 @@ use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
 use crate::ledger::{Ledger, LogEnd, store_checkpoint};
+use crate::staged::StagedRows;
 use crate::{meta, staged};
 
 /// A copy of the table.
@@ -43,22 +43,11 @@ pub struct NewCopy {
     pub at: i64,
 }
 
-/// A mapped row of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagedRow {
-    /// The request's status as the table shows it.
-    pub change: StatusChange,
-    /// The month of the opening as yyyymm in the zone of the schedule: the backfill is cut by it.
-    pub month: u32,
-    /// The row's key, where deletes are reported.
-    pub row_key: Option<RowKey>,
-}
-
 /// A page of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StagedPage {
     /// The rows that could be mapped.
-    pub rows: Vec<StagedRow>,
+    pub rows: StagedRows,
     /// The rows that could not.
     pub rejected: Vec<RejectedRow>,
     /// All rows that were read, those before the floor included.
@@ -69,6 +58,18 @@ pub struct StagedPage {
     pub cursor: Option<PageCursor>,
     /// When it was read, in microseconds since the epoch.
     pub at: i64,
+}
+
+impl StagedPage {
+    /// Adds the page that follows this one, so that both are stored as one.
+    pub fn append(&mut self, next: Self) {
+        self.rows.append(&next.rows);
+        self.rejected.extend(next.rejected);
+        self.scanned += next.scanned;
+        self.fence = next.fence;
+        self.cursor = next.cursor.or(self.cursor.take());
+        self.at = next.at;
+    }
 }
 
 impl Ledger {

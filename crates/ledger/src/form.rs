@@ -1,7 +1,6 @@
 //! Forming the next batch of a flush.
 
-use std::sync::Arc;
-
+use change::Text;
 use normalizer::StatusChange;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
@@ -144,22 +143,23 @@ fn records_of_service(
     connection: &Connection,
     flush: &FlushRow,
     max_records: u32,
-) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
-    let next: Option<Arc<str>> = connection
+) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
+    let next: Option<Text> = connection
         .prepare_cached(
             "SELECT service_id FROM sealed_order WHERE (service_id, seq) > (?1, ?2) \
              ORDER BY service_id, seq LIMIT 1",
         )?
-        .query_row(params![flush.cursor_service, flush.cursor_seq], |row| row.get(0))
-        .optional()?;
+        .query_row(params![flush.cursor_service, flush.cursor_seq], |row| batch::text_or_null(row, 0))
+        .optional()?
+        .flatten();
     let Some(service) = next else { return Ok((Vec::new(), None)) };
-    let after = if *service == *flush.cursor_service { flush.cursor_seq } else { 0 };
+    let after = if service == flush.cursor_service { flush.cursor_seq } else { 0 };
     let mut statement = connection.prepare_cached(
         "SELECT c.service_id, c.request_id, c.opening_at, c.status_id, c.modified_at, c.seq, c.committed_at \
          FROM sealed_order o CROSS JOIN change c ON c.seq = o.seq \
          WHERE o.service_id = ?1 AND o.seq > ?2 AND c.batch_id = 0 ORDER BY o.seq LIMIT ?3",
     )?;
-    let rows = statement.query(params![service, after, max_records])?;
+    let rows = statement.query(params![&*service, after, max_records])?;
     Ok((collect(rows, change_item)?, Some(service)))
 }
 
@@ -209,7 +209,7 @@ impl Waiting {
         &self,
         connection: &Connection,
         flush: &FlushRow,
-    ) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
+    ) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
         if flush.cursor_month == self.month {
             let after = (flush.cursor_service.as_str(), flush.cursor_request.as_str());
             let found = self.read_after(connection, after, flush.by_service)?;
@@ -225,7 +225,7 @@ impl Waiting {
         connection: &Connection,
         after: (&str, &str),
         by_service: bool,
-    ) -> Result<(Vec<Candidate>, Option<Arc<str>>), LedgerError> {
+    ) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
         let mut statement = connection.prepare_cached(
             "SELECT service_id, request_id, opening_at, status_id, modified_at FROM backfill_row \
              WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) > (?3, ?4) AND state = 0 \
@@ -244,8 +244,7 @@ impl Waiting {
         ])?;
         let mut records =
             collect(rows, |_, change| Ok(backfill_candidate(self.copy_id, self.month, change)))?;
-        let service =
-            records.first().map(|first| Arc::clone(&first.change.service_id)).filter(|_| by_service);
+        let service = records.first().map(|first| first.change.service_id.clone()).filter(|_| by_service);
         if let Some(service) = &service {
             let other = records.iter().position(|record| record.change.service_id != *service);
             records.truncate(other.unwrap_or(records.len()));
@@ -269,7 +268,7 @@ impl Waiting {
 }
 
 fn backfill_candidate(copy_id: i64, month: u32, change: StatusChange) -> Candidate {
-    let (service_id, request_id) = (Arc::clone(&change.service_id), change.request_id.clone());
+    let (service_id, request_id) = (change.service_id.clone(), change.request_id.clone());
     let item = Item::Backfill { copy_id, month, service_id, request_id };
     Candidate { item, change, committed_at: None }
 }
@@ -278,26 +277,13 @@ fn change_item(row: &Row<'_>, change: StatusChange) -> rusqlite::Result<Candidat
     Ok(Candidate { item: Item::Change(row.get(5)?), change, committed_at: row.get(6)? })
 }
 
-/// Reads records. Neighbours share the text of their service.
 fn collect(
     mut rows: Rows<'_>,
     candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
 ) -> Result<Vec<Candidate>, LedgerError> {
     let mut records: Vec<Candidate> = Vec::new();
     while let Some(row) = rows.next()? {
-        let service = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let service_id = match records.last() {
-            Some(last) if *last.change.service_id == *service => Arc::clone(&last.change.service_id),
-            _ => Arc::from(service),
-        };
-        let change = StatusChange {
-            service_id,
-            request_id: row.get(1)?,
-            opening_at: row.get(2)?,
-            status_id: row.get(3)?,
-            modified_at: row.get(4)?,
-        };
-        records.push(candidate(row, change)?);
+        records.push(candidate(row, batch::read_change(row)?)?);
     }
     Ok(records)
 }

@@ -62,7 +62,7 @@ mod staged;
 mod verdict;
 
 pub use batch::{Batch, BatchId, BodyBuilder};
-pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage, StagedRow};
+pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage};
 pub use copy_state::{CopyProgress, Unfinished};
 pub use delta::Delta;
 pub use error::{LedgerError, LedgerErrorKind};
@@ -79,4 +79,5 @@ pub use queries::Queries;
 pub use reader::LedgerReader;
 pub use retry::{Discard, Resolution};
 pub use settle::Settled;
+pub use staged::StagedRows;
 pub use verdict::Acknowledgement;

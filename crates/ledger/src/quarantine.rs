@@ -1,12 +1,11 @@
 //! What could not be mapped, and what the dashboard refused: kept with the reason.
 
-use std::sync::Arc;
-
 use change::Position;
 use normalizer::{RequestKey, StatusChange};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Row, params};
 
+use crate::batch;
 use crate::error::LedgerError;
 use crate::log_row::{Origin, decode};
 use crate::queries::Queries;
@@ -163,8 +162,8 @@ impl Queries {
              WHERE q.state = 0 AND q.kind = 0 AND q.id > ?1 AND coalesce(c.state, 2) = 2 ORDER BY q.id LIMIT ?2",
         )?;
         let rows = statement.query_map(params![after, limit], |row| {
-            let service: Option<Arc<str>> = row.get(4)?;
-            let request: Option<Box<str>> = row.get(5)?;
+            let service = batch::text_or_null(row, 4)?;
+            let request = batch::text_or_null(row, 5)?;
             Ok(RowForRetry {
                 id: row.get(0)?,
                 row: row.get::<_, Option<String>>(1)?.unwrap_or_else(|| "{}".into()),

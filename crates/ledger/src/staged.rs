@@ -4,15 +4,21 @@
 //! everything else that a copy costs, so that a page's rows are packed into one value, and unpacked and sorted in
 //! memory when their slice is merged.
 
+use change::RowKey;
+use normalizer::StatusChange;
 use rusqlite::{Connection, params};
 
-use crate::copy::StagedRow;
 use crate::error::{LedgerError, LedgerErrorKind};
 
-/// Numbers of a packed row before its texts: month, status, opening, modification, three lengths.
-const HEADER_BYTES: usize = 4 + 1 + 8 + 8 + 3 * 4;
-/// The length that stands for a row without a key.
-const NO_KEY: u32 = u32::MAX;
+/// Numbers of a packed row before its texts, and about what the lengths of the texts take.
+const ROW_BYTES: usize = 4 + 1 + 8 + 8 + 3;
+
+/// The mapped rows of a page, packed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StagedRows {
+    packed: Vec<u8>,
+    count: usize,
+}
 
 /// A row of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,47 +32,83 @@ pub(crate) struct Staged<'a> {
     pub(crate) row_key: Option<&'a str>,
 }
 
-/// Stores `rows` as one block under ids from `first_id` on. Returns the id of the last row, or the one before
-/// `first_id` when there is none.
-pub(crate) fn append(
-    connection: &Connection,
-    rows: &[StagedRow],
-    first_id: i64,
-) -> Result<i64, LedgerError> {
-    let last_id = first_id - 1 + i64::try_from(rows.len()).unwrap_or(i64::MAX - first_id);
-    if rows.is_empty() {
-        return Ok(last_id);
+impl StagedRows {
+    /// No rows yet, and room for about `rows` of them.
+    #[must_use]
+    pub fn with_capacity(rows: usize) -> Self {
+        Self { packed: Vec::with_capacity(rows * (ROW_BYTES + 24)), count: 0 }
     }
-    let mut packed = Vec::with_capacity(rows.len() * (HEADER_BYTES + 32));
-    for row in rows {
-        pack(row, &mut packed)?;
+
+    /// Adds a row: the request's status as the table shows it; the month of its opening as yyyymm in the zone of the
+    /// schedule, by which the backfill is cut; and the row's key, where deletes are reported.
+    pub fn push(&mut self, change: &StatusChange, month: u32, row_key: Option<&RowKey>) {
+        let packed = &mut self.packed;
+        packed.extend_from_slice(&month.to_le_bytes());
+        packed.push(change.status_id);
+        packed.extend_from_slice(&change.opening_at.to_le_bytes());
+        packed.extend_from_slice(&change.modified_at.to_le_bytes());
+        pack_length(packed, change.service_id.len());
+        pack_length(packed, change.request_id.len());
+        // Zero stands for no key, which is not the same as an empty one.
+        pack_length(packed, row_key.map_or(0, |key| key.as_str().len() + 1));
+        packed.extend_from_slice(change.service_id.as_bytes());
+        packed.extend_from_slice(change.request_id.as_bytes());
+        packed.extend_from_slice(row_key.map(RowKey::as_str).unwrap_or_default().as_bytes());
+        self.count += 1;
     }
-    connection
-        .prepare_cached("INSERT INTO staged_block(last_id, first_id, rows) VALUES(?1, ?2, ?3)")?
-        .execute(params![last_id, first_id, packed])?;
-    Ok(last_id)
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds the rows of `other` behind these.
+    pub fn append(&mut self, other: &Self) {
+        self.packed.extend_from_slice(&other.packed);
+        self.count += other.count;
+    }
 }
 
-fn pack(row: &StagedRow, packed: &mut Vec<u8>) -> Result<(), LedgerError> {
-    let change = &row.change;
-    let key = row.row_key.as_ref().map(change::RowKey::as_str);
-    let length = |text: &str| {
-        u32::try_from(text.len())
-            .ok()
-            .filter(|length| *length < NO_KEY)
-            .ok_or_else(|| LedgerError::misuse(format!("a text of {} bytes is too long for a row", text.len())))
-    };
-    packed.extend_from_slice(&row.month.to_le_bytes());
-    packed.push(change.status_id);
-    packed.extend_from_slice(&change.opening_at.to_le_bytes());
-    packed.extend_from_slice(&change.modified_at.to_le_bytes());
-    packed.extend_from_slice(&length(&change.service_id)?.to_le_bytes());
-    packed.extend_from_slice(&length(&change.request_id)?.to_le_bytes());
-    packed.extend_from_slice(&key.map_or(Ok(NO_KEY), length)?.to_le_bytes());
-    packed.extend_from_slice(change.service_id.as_bytes());
-    packed.extend_from_slice(change.request_id.as_bytes());
-    packed.extend_from_slice(key.unwrap_or_default().as_bytes());
-    Ok(())
+/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+fn pack_length(packed: &mut Vec<u8>, length: usize) {
+    let mut rest = length;
+    while rest >= 0x80 {
+        packed.push(rest.to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    packed.push(rest.to_le_bytes()[0]);
+}
+
+fn unpack_length(packed: &[u8]) -> Option<(usize, &[u8])> {
+    let (mut length, mut rest) = (0_usize, packed);
+    for shift in (0..usize::BITS).step_by(7) {
+        let (byte, following) = rest.split_first()?;
+        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        rest = following;
+        if byte & 0x80 == 0 {
+            return Some((length, rest));
+        }
+    }
+    None
+}
+
+/// Stores `rows` as one block under ids from `first_id` on. Returns the id of the last row, or the one before
+/// `first_id` when there is none.
+pub(crate) fn append(connection: &Connection, rows: &StagedRows, first_id: i64) -> Result<i64, LedgerError> {
+    let last_id = first_id - 1 + i64::try_from(rows.count).unwrap_or(i64::MAX - first_id);
+    if !rows.is_empty() {
+        connection
+            .prepare_cached("INSERT INTO staged_block(last_id, first_id, rows) VALUES(?1, ?2, ?3)")?
+            .execute(params![last_id, first_id, rows.packed])?;
+    }
+    Ok(last_id)
 }
 
 /// Drops the rows with ids from `first_id` to `last_id`, which are whole blocks.
@@ -153,13 +195,12 @@ fn unpack(packed: &[u8]) -> Option<(Staged<'_>, usize)> {
     let ([status_id], rest) = rest.split_first_chunk()?;
     let (opening_at, rest) = rest.split_first_chunk()?;
     let (modified_at, rest) = rest.split_first_chunk()?;
-    let (service, rest) = rest.split_first_chunk()?;
-    let (request, rest) = rest.split_first_chunk()?;
-    let (key, rest) = rest.split_first_chunk()?;
-    let key = Some(u32::from_le_bytes(*key)).filter(|length| *length != NO_KEY);
-    let (service_id, rest) = text(rest, u32::from_le_bytes(*service))?;
-    let (request_id, rest) = text(rest, u32::from_le_bytes(*request))?;
-    let (row_key, rest) = match key {
+    let (service, rest) = unpack_length(rest)?;
+    let (request, rest) = unpack_length(rest)?;
+    let (key, rest) = unpack_length(rest)?;
+    let (service_id, rest) = text(rest, service)?;
+    let (request_id, rest) = text(rest, request)?;
+    let (row_key, rest) = match key.checked_sub(1) {
         Some(length) => text(rest, length).map(|(key, rest)| (Some(key), rest))?,
         None => (None, rest),
     };
@@ -175,40 +216,53 @@ fn unpack(packed: &[u8]) -> Option<(Staged<'_>, usize)> {
     Some((row, packed.len() - rest.len()))
 }
 
-fn text(packed: &[u8], length: u32) -> Option<(&str, &[u8])> {
-    let (text, rest) = packed.split_at_checked(usize::try_from(length).ok()?)?;
+fn text(packed: &[u8], length: usize) -> Option<(&str, &[u8])> {
+    let (text, rest) = packed.split_at_checked(length)?;
     Some((str::from_utf8(text).ok()?, rest))
 }
 
 #[cfg(test)]
 mod tests {
-    use change::RowKey;
-    use normalizer::StatusChange;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn any_row() -> impl Strategy<Value = StagedRow> {
+    #[derive(Debug, Clone)]
+    struct Row {
+        change: StatusChange,
+        month: u32,
+        key: Option<RowKey>,
+    }
+
+    impl Row {
+        fn seen(&self) -> Staged<'_> {
+            Staged {
+                month: self.month,
+                service_id: &self.change.service_id,
+                request_id: &self.change.request_id,
+                status_id: self.change.status_id,
+                opening_at: self.change.opening_at,
+                modified_at: self.change.modified_at,
+                row_key: self.key.as_ref().map(RowKey::as_str),
+            }
+        }
+    }
+
+    fn any_row() -> impl Strategy<Value = Row> {
         let key = prop::option::of("[a-z\u{1f}ñ]{0,9}");
-        let change = ("[12]", "[a-cñ]{1,2}", any::<i64>(), any::<u8>(), -3_i64..3);
+        let change = ("[12]", "[a-cñ]{1,2}|[a-c]{126,130}", any::<i64>(), any::<u8>(), -3_i64..3);
         (change, any::<u32>(), key).prop_map(|(change, month, key)| {
             let (service_id, request_id, opening_at, status_id, modified_at) = change;
-            let (service_id, request_id) = (service_id.as_str().into(), request_id.into());
+            let (service_id, request_id) = (service_id.into(), request_id.into());
             let change = StatusChange { service_id, request_id, opening_at, status_id, modified_at };
-            StagedRow { change, month, row_key: key.map(RowKey::from) }
+            Row { change, month, key: key.map(RowKey::from) }
         })
     }
 
-    fn seen(row: &StagedRow) -> Staged<'_> {
-        Staged {
-            month: row.month,
-            service_id: &row.change.service_id,
-            request_id: &row.change.request_id,
-            status_id: row.change.status_id,
-            opening_at: row.change.opening_at,
-            modified_at: row.change.modified_at,
-            row_key: row.row_key.as_ref().map(RowKey::as_str),
-        }
+    fn packed(rows: &[Row]) -> StagedRows {
+        let mut packed = StagedRows::default();
+        rows.iter().for_each(|row| packed.push(&row.change, row.month, row.key.as_ref()));
+        packed
     }
 
     fn store() -> Connection {
@@ -227,9 +281,9 @@ mod tests {
             let connection = store();
             let mut next_id = 1;
             for page in &pages {
-                next_id = append(&connection, page, next_id).unwrap() + 1;
+                next_id = append(&connection, &packed(page), next_id).unwrap() + 1;
             }
-            let mut expected: Vec<(i64, &StagedRow)> = (1..).zip(pages.iter().flatten()).collect();
+            let mut expected: Vec<(i64, &Row)> = (1..).zip(pages.iter().flatten()).collect();
             expected.retain(|(id, _)| *id > after && *id <= after + rows);
             expected.sort_by_key(|(id, row)| {
                 let StatusChange { service_id, request_id, modified_at, .. } = &row.change;
@@ -237,7 +291,7 @@ mod tests {
             });
             let slice = Slice::read(&connection, after, after + rows).unwrap();
             let found: Vec<_> = slice.rows().map(Result::unwrap).collect();
-            prop_assert_eq!(found, expected.iter().map(|(_, row)| seen(row)).collect::<Vec<_>>());
+            prop_assert_eq!(found, expected.iter().map(|(_, row)| row.seen()).collect::<Vec<_>>());
         }
 
         #[test]
@@ -247,17 +301,14 @@ mod tests {
             byte: u8,
             cut in any::<prop::sample::Index>(),
         ) {
-            let mut packed = Vec::new();
-            for row in &page {
-                pack(row, &mut packed).unwrap();
-            }
+            let mut packed = packed(&page).packed;
             let place = at.index(packed.len());
             packed[place] = byte;
             packed.truncate(cut.index(packed.len()) + 1);
             let connection = store();
             connection.execute("INSERT INTO staged_block VALUES(9, 1, ?1)", [packed]).unwrap();
             match Slice::read(&connection, 0, 9) {
-                Ok(slice) => prop_assert!(slice.rows().count() <= page.len()),
+                Ok(slice) => prop_assert!(slice.rows().all(|row| row.is_ok())),
                 Err(error) => prop_assert_eq!(error.kind(), LedgerErrorKind::Damaged),
             }
         }

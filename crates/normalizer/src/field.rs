@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use change::{Row, Value};
+use change::{Row, Text, Value};
 use chrono_tz::Tz;
 
 use crate::catalogue::STATUS_ID_MAX;
@@ -122,14 +122,14 @@ impl<T: Clone> ValueMap<T> {
 /// Where an id is taken from, ready for use.
 #[derive(Debug, Clone)]
 pub(crate) enum IdSource {
-    Constant(Arc<str>),
-    Column { index: usize, map: Option<ValueMap<Arc<str>>> },
+    Constant(Text),
+    Column { index: usize, map: Option<ValueMap<Text>> },
 }
 
 /// An id as it was found: nothing is copied before it is known to be needed.
 #[derive(Debug)]
 pub(crate) enum Id<'a> {
-    Shared(&'a Arc<str>),
+    Listed(&'a Text),
     Text(&'a str),
     Integer(i64),
 }
@@ -151,7 +151,7 @@ impl Id<'_> {
     /// The text, unless it must be written first.
     fn text(&self) -> Option<&str> {
         match self {
-            Self::Shared(id) => Some(id),
+            Self::Listed(id) => Some(id),
             Self::Text(text) => Some(text),
             Self::Integer(_) => None,
         }
@@ -161,9 +161,9 @@ impl Id<'_> {
 impl IdSource {
     pub(crate) fn read<'a>(&'a self, cells: &Cells<'a>) -> Result<Id<'a>, Complaint> {
         match self {
-            Self::Constant(id) => Ok(Id::Shared(id)),
+            Self::Constant(id) => Ok(Id::Listed(id)),
             Self::Column { index, map: Some(map) } => {
-                cells.read(*index, |cell| map.meaning(cell).map(Id::Shared))
+                cells.read(*index, |cell| map.meaning(cell).map(Id::Listed))
             }
             Self::Column { index, map: None } => cells.read(*index, plain_id),
         }
@@ -181,20 +181,10 @@ fn plain_id(cell: &Value) -> Result<Id<'_>, Complaint> {
     }
 }
 
-impl From<Id<'_>> for Arc<str> {
+impl From<Id<'_>> for Text {
     fn from(id: Id<'_>) -> Self {
         match id {
-            Id::Shared(id) => Self::clone(id),
-            Id::Text(text) => text.into(),
-            Id::Integer(integer) => integer.to_string().into(),
-        }
-    }
-}
-
-impl From<Id<'_>> for Box<str> {
-    fn from(id: Id<'_>) -> Self {
-        match id {
-            Id::Shared(id) => (&**id).into(),
+            Id::Listed(id) => id.clone(),
             Id::Text(text) => text.into(),
             Id::Integer(integer) => integer.to_string().into(),
         }
@@ -266,7 +256,7 @@ mod tests {
     fn id(source: &IdSource, cell: Value) -> Result<String, &'static str> {
         let row = Row::new(vec![cell]);
         let cells = Cells { columns: &[], row: &row, before: None };
-        source.read(&cells).map(|id| Arc::<str>::from(id).to_string()).map_err(|complaint| complaint.code())
+        source.read(&cells).map(|id| Text::from(id).to_string()).map_err(|complaint| complaint.code())
     }
 
     fn status(source: &StatusSource, cell: Value) -> Result<u8, &'static str> {
@@ -285,8 +275,8 @@ mod tests {
 
     #[test]
     fn ids_are_equal_when_their_texts_are() {
-        let shared: Arc<str> = "7".into();
-        let sevens = || [Id::Shared(&shared), Id::Text("7"), Id::Integer(7)];
+        let listed = Text::from("7");
+        let sevens = || [Id::Listed(&listed), Id::Text("7"), Id::Integer(7)];
         for one in sevens() {
             for other in sevens() {
                 assert_eq!(one, other);

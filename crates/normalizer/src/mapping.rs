@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use change::Text;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
@@ -231,7 +232,7 @@ impl Builder {
                         build.complain(field, message, "write the id that the value stands for");
                         return None;
                     }
-                    Some(Arc::from(means))
+                    Some(Text::from(means))
                 });
                 IdSource::Column { index, map }
             }

@@ -1,17 +1,16 @@
 //! One request passing to one status at one moment.
 
-use std::sync::Arc;
+use change::Text;
 
 /// One request passing to one status at one moment: what the dashboard is told.
 ///
 /// Times are microseconds since the Unix epoch, UTC, within the years 0001 to 9999.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StatusChange {
-    /// The id of the service, as the dashboard's owner assigned it. Shared, because a table of a million
-    /// requests has a handful of services.
-    pub service_id: Arc<str>,
+    /// The id of the service, as the dashboard's owner assigned it.
+    pub service_id: Text,
     /// The institution's own id of the request.
-    pub request_id: Box<str>,
+    pub request_id: Text,
     /// When the request was opened.
     pub opening_at: i64,
     /// The status, 1 to 21: see [`crate::status`].
@@ -24,7 +23,7 @@ impl StatusChange {
     /// The request whose status changed.
     #[must_use]
     pub fn request(&self) -> RequestKey {
-        RequestKey { service_id: Arc::clone(&self.service_id), request_id: self.request_id.clone() }
+        RequestKey { service_id: self.service_id.clone(), request_id: self.request_id.clone() }
     }
 
     /// Whether `other` is about the same request: the same service *and* the same request id.
@@ -39,9 +38,9 @@ impl StatusChange {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     /// The id of the service.
-    pub service_id: Arc<str>,
+    pub service_id: Text,
     /// The institution's own id of the request.
-    pub request_id: Box<str>,
+    pub request_id: Text,
 }
 
 #[cfg(test)]

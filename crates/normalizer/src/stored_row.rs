@@ -65,7 +65,7 @@ fn to_json(cell: &Value) -> Json {
         Value::Unchanged => json!({"unchanged": true}),
         Value::Bool(value) => json!(value),
         Value::Int(value) => json!(value),
-        Value::Text(text) => json!(text),
+        Value::Text(text) => json!(text.as_str()),
         Value::Local(micros) => json!({"local_micros": micros}),
         Value::Instant(micros) => json!({"instant_micros": micros}),
         Value::Date(days) => json!({"date_days": days}),

@@ -23,6 +23,10 @@ use crate::settings::CaptureSettings;
 /// Pages that may wait for their fences: enough not to wait for the stream after every page.
 const PAGES_WAITING_MAX: usize = 4;
 
+/// Rows of an exact copy that are committed at once. Nothing of such a copy counts before all of it is there, so that
+/// syncing the disk for every page would be for nothing.
+const COMMIT_ROWS: u64 = 50_000;
+
 /// Rows of a fenced page: a second's worth of a polite reader.
 const PAGE_ROWS: u32 = 10_000;
 
@@ -63,19 +67,22 @@ impl<S: Source> Copier<S> {
         let started = Instant::now();
         let moment = Utc::now().timestamp_micros();
         let mut scanned = 0;
-        let mut staged: Option<StagedPage> = None;
+        let mut gathered = StagedPage::default();
         loop {
-            // The next page is read and mapped while the ledger stores the last one.
-            let (page, stored) = tokio::join!(snapshot.next_page(), self.store(copy, staged.take()));
+            let full = (gathered.scanned >= COMMIT_ROWS).then(|| std::mem::take(&mut gathered));
+            // The next page is read while the ledger stores the last ones.
+            let (page, stored) = tokio::join!(snapshot.next_page(), self.store(copy, full));
             stored?;
-            let Some(page) = page? else { return Ok(true) };
+            let Some(page) = page? else { break };
             scanned += page.rows.len() as u64;
-            staged = Some(stage(&self.mapping, page, moment, self.settings.zone));
+            gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
             }
             self.throttle(started, scanned).await;
         }
+        self.store(copy, Some(gathered)).await?;
+        Ok(true)
     }
 
     async fn store(&self, copy: CopyId, page: Option<StagedPage>) -> Result<(), PipelineError> {

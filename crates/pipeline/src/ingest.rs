@@ -5,7 +5,7 @@ use std::sync::Arc;
 use change::{Batch, Change, Page, Row, Transaction};
 use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
-use ledger::{Captured, Entry, Ingest, RejectedRow, StagedPage, StagedRow};
+use ledger::{Captured, Entry, Ingest, RejectedRow, StagedPage, StagedRows};
 use normalizer::{Mapping, Normalized, NormalizedRow, Rejection};
 
 /// Turns a piece of the log into what the ledger stores of it.
@@ -56,7 +56,7 @@ fn rejected_change(mapping: &Mapping, change: &Change, rejection: Rejection) -> 
 /// Turns a page of a snapshot into what the ledger stores of it; `moment` is when the copy was made.
 pub(crate) fn stage(mapping: &Mapping, page: Page, moment: i64, zone: Tz) -> StagedPage {
     let mut staged = StagedPage {
-        rows: Vec::with_capacity(page.rows.len()),
+        rows: StagedRows::with_capacity(page.rows.len()),
         rejected: Vec::new(),
         scanned: page.rows.len() as u64,
         fence: page.fence,
@@ -68,7 +68,7 @@ pub(crate) fn stage(mapping: &Mapping, page: Page, moment: i64, zone: Tz) -> Sta
             NormalizedRow::BeforeFloor => {}
             NormalizedRow::Record(change) => {
                 let month = month_of(change.opening_at, zone);
-                staged.rows.push(StagedRow { change, month, row_key: key });
+                staged.rows.push(&change, month, key.as_ref());
             }
             NormalizedRow::Rejected(rejection) => {
                 staged.rejected.push(rejected_row(mapping, &row, rejection, moment));

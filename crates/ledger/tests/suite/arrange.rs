@@ -6,7 +6,7 @@ use std::sync::Arc;
 use change::{Checkpoint, Position, RowKey, ServerIdentity, Transaction};
 use ledger::{
     Batch, BodyBuilder, Captured, CopyId, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, NewCopy,
-    RejectedRow, StagedPage, StagedRow,
+    RejectedRow, StagedPage, StagedRows,
 };
 use normalizer::{RequestKey, StatusChange};
 use tempfile::TempDir;
@@ -164,9 +164,9 @@ pub(crate) fn rejected(request: Option<RequestKey>) -> RejectedRow {
 }
 
 pub(crate) fn page(rows: &[StatusChange]) -> StagedPage {
-    let staged =
-        rows.iter().map(|change| StagedRow { change: change.clone(), month: 202_001, row_key: None });
-    StagedPage { rows: staged.collect(), scanned: rows.len() as u64, at: NOW, ..StagedPage::default() }
+    let mut staged = StagedRows::default();
+    rows.iter().for_each(|change| staged.push(change, 202_001, None));
+    StagedPage { rows: staged, scanned: rows.len() as u64, at: NOW, ..StagedPage::default() }
 }
 
 pub(crate) fn checkpoint(position: &str) -> Checkpoint {

@@ -2,6 +2,7 @@
 
 use change::{PageCursor, Position};
 use ledger::{BackfillState, CopyKind, FlushKind, GapFound, LedgerErrorKind, StagedPage};
+use normalizer::StatusChange;
 
 use crate::arrange::{Desk, EVER, NOW, broken, candidate, change, checkpoint, page, piece, record, rejected};
 
@@ -36,12 +37,14 @@ fn a_backfill_sends_each_row_of_the_copy_once() {
 fn a_backfill_goes_month_by_month_and_only_over_what_was_asked_for() {
     let mut desk = Desk::new();
     let copy = desk.begin(CopyKind::Baseline, true);
-    let mut staged = page(&[change("101 A 9"), change("101 B 9"), change("102 C 9"), change("101 D 9")]);
-    for (row, (month, opening_at)) in
-        staged.rows.iter_mut().zip([(202_003, 300), (202_001, 100), (202_001, 110), (202_002, 200)])
-    {
-        row.month = month;
-        row.change.opening_at = opening_at;
+    let mut staged = page(&[]);
+    for (text, month, opening_at) in [
+        ("101 A 9", 202_003, 300),
+        ("101 B 9", 202_001, 100),
+        ("102 C 9", 202_001, 110),
+        ("101 D 9", 202_002, 200),
+    ] {
+        staged.rows.push(&StatusChange { opening_at, ..change(text) }, month, None);
     }
     desk.ledger.append_page(copy, &staged).unwrap();
     desk.ledger.finish_copy(copy, Some(&checkpoint("0/0"))).unwrap();

@@ -1,6 +1,6 @@
 //! Deletions of which the log tells only the row's key.
 
-use ledger::{Captured, CopyKind, Entry, FlushKind, Ingest, StagedPage, StagedRow};
+use ledger::{Captured, CopyKind, Entry, FlushKind, Ingest};
 
 use crate::arrange::{Desk, broken, candidate, captured, change, checkpoint, page, piece};
 
@@ -77,12 +77,10 @@ fn a_deletion_after_a_rejected_row_is_reported_with_what_was_known() {
 fn rows_of_a_copy_can_be_deleted() {
     let mut desk = Desk::new();
     let copy = desk.begin(CopyKind::Baseline, true);
-    let rows = page(&[change("101 A 9"), change("101 B 9")]).rows;
-    let keyed_rows = rows
-        .into_iter()
-        .zip(["k1", "k2"])
-        .map(|(row, key)| StagedRow { row_key: Some(change::RowKey::from_columns([key])), ..row });
-    let page = StagedPage { rows: keyed_rows.collect(), ..page(&[]) };
+    let mut page = page(&[]);
+    for (text, key) in [("101 A 9", "k1"), ("101 B 9", "k2")] {
+        page.rows.push(&change(text), 202_001, Some(&change::RowKey::from_columns([key])));
+    }
     desk.ledger.append_page(copy, &page).unwrap();
     desk.ledger.finish_copy(copy, Some(&checkpoint("0/0"))).unwrap();
     commit(&mut desk, vec![deleted("k2")]);

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use change::{Position, RowKey};
 use ledger::{
-    Batch, CopyKind, Entry, FlushKind, FlushResult, GapFound, Ingest, LedgerErrorKind, Resolution,
-    StagedPage, StagedRow,
+    Batch, CopyKind, Entry, FlushKind, FlushResult, GapFound, Ingest, LedgerErrorKind, Resolution, StagedPage,
 };
 use normalizer::StatusChange;
 use proptest::prelude::*;
@@ -202,11 +201,9 @@ impl Life {
             let key = &key.filter(|key| told.iter().all(|row| row.key != Some(*key)));
             let moment = self.moment();
             told.push(TableRow { request: *request, status: *status, moment, key: *key });
-            staged.rows.push(StagedRow {
-                change: self.change(*request, *status, moment),
-                month: 202_001 + (moment % 3) as u32,
-                row_key: key.map(|key| RowKey::from_columns([KEYS[key]])),
-            });
+            let row_key = key.map(|key| RowKey::from_columns([KEYS[key]]));
+            let month = 202_001 + (moment % 3) as u32;
+            staged.rows.push(&self.change(*request, *status, moment), month, row_key.as_ref());
         }
         (told, staged)
     }
