@@ -16,6 +16,7 @@ mod assembly;
 mod catalog;
 mod check;
 mod config;
+mod copy_binary;
 mod copy_text;
 mod decode;
 mod fault;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::catalog::{Column, Kind as TableKind, Table};
 use crate::config::PostgresConfig;
+use crate::copy_binary::{self, Layout, Piece};
 use crate::copy_text::{CopiedCell, cells};
 use crate::name::{quote_ident, quote_literal};
 use crate::position::Lsn;
@@ -60,6 +61,8 @@ pub(crate) struct Copied {
     /// What leaves old rows out; empty for nothing.
     filter: Option<String>,
     kinds: Vec<Kind>,
+    /// How the mapped columns are read in binary format; `None` where one of them is not known in it.
+    layouts: Option<Vec<Layout>>,
     /// The key's columns, which follow the mapped ones.
     key: Vec<String>,
     keys_wanted: bool,
@@ -81,6 +84,7 @@ impl Copied {
             select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
             filter: filter(table, scope),
             kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
+            layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
             keys_wanted: scope.keys && !key.is_empty(),
             key,
         }
@@ -89,7 +93,13 @@ impl Copied {
     /// The statement that copies everything.
     fn whole(&self) -> String {
         let condition = self.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
-        format!("COPY ({}{condition}) TO STDOUT", self.select)
+        let format = if self.binary().is_some() { " (FORMAT binary)" } else { "" };
+        format!("COPY ({}{condition}) TO STDOUT{format}", self.select)
+    }
+
+    /// How a copy of everything is read in binary format. Keys are texts, to be equal to those in the log.
+    fn binary(&self) -> Option<&[Layout]> {
+        self.layouts.as_deref().filter(|_| self.key.is_empty())
     }
 
     /// The statement that copies one page.
@@ -256,13 +266,19 @@ struct Filling {
 }
 
 impl Filling {
+    fn push_binary(&mut self, layouts: &[Layout], message: &[u8]) -> Result<(), SourceError> {
+        let (count, cells) = match copy_binary::piece(message).ok_or_else(misshapen)? {
+            Piece::Row(count, cells) => (count, cells),
+            Piece::Nothing => return Ok(()),
+        };
+        let row = copy_binary::row(layouts, count, cells).ok_or_else(misshapen)?;
+        self.bytes += message.len() + size_of_val(row.cells());
+        self.page.rows.push((row, None));
+        Ok(())
+    }
+
     fn push(&mut self, copied: &Copied, line: &[u8]) -> Result<(), SourceError> {
-        let (row, key, bytes) = copied.row(line).ok_or_else(|| {
-            SourceError::new(
-                SourceErrorKind::Protocol,
-                "copy of the table: a row has the wrong number of cells",
-            )
-        })?;
+        let (row, key, bytes) = copied.row(line).ok_or_else(misshapen)?;
         let row_key = key
             .as_ref()
             .filter(|_| copied.keys_wanted)
@@ -278,10 +294,19 @@ impl Filling {
     }
 }
 
+fn misshapen() -> SourceError {
+    let message = "copy of the table: a row does not have the cells that the catalogue promised";
+    SourceError::new(SourceErrorKind::Protocol, message)
+}
+
 fn copy_whole(connection: &mut Connection, copied: &Copied, outlet: &Outlet) -> Result<(), End> {
     let mut filling = Filling::default();
-    copy(connection, &copied.whole(), |line| {
-        filling.push(copied, line)?;
+    let binary = copied.binary();
+    copy(connection, &copied.whole(), |message| {
+        match binary {
+            Some(layouts) => filling.push_binary(layouts, message)?,
+            None => filling.push(copied, message)?,
+        }
         if filling.is_full() {
             send(outlet, std::mem::take(&mut filling).page)?;
         }

@@ -62,6 +62,55 @@ async fn text_with_tabs_and_backslashes_is_copied_as_it_is_streamed() {
     assert_eq!(rows, ["x\ty\\z\n|A-1"]);
 }
 
+/// A copy in one go is read in binary format where every type allows it, pages are read as text.
+#[tokio::test]
+async fn a_cell_has_the_same_value_however_it_is_copied() {
+    let times = [
+        "2024-02-29 23:59:59.999999",
+        "0001-01-01 00:00:00",
+        "9999-12-31 23:59:59.5",
+        "10000-01-01 00:00:00.25",
+    ];
+    let strange = [
+        "0044-03-15 12:00:00 BC",
+        "4713-01-01 00:00:00 BC",
+        "294276-12-31 23:59:59.999999",
+        "infinity",
+        "-infinity",
+    ];
+    for version in VERSIONS {
+        let database = Database::make(version).await;
+        database
+            .run(
+                "CREATE TYPE estado AS ENUM ('EN TRÁMITE', 'APROBADA'); CREATE DOMAIN numero AS varchar(20);
+                 CREATE TABLE celdas (id serial PRIMARY KEY, b boolean, i2 smallint, i4 int, i8 bigint, t text, v varchar(9),
+                     c char(7), e estado, n numero, u uuid, d date, ts timestamp, tz timestamptz);
+                 INSERT INTO celdas DEFAULT VALUES;
+                 INSERT INTO celdas VALUES (DEFAULT, true, -32768, -2147483648, -9223372036854775808, '', E'a\\tñ\\\\', ' x ',
+                     'EN TRÁMITE', 'A-1', 'b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11', 'infinity', '-infinity', 'infinity')",
+            )
+            .await;
+        for time in times.iter().chain(&strange) {
+            let sql = format!(
+                "INSERT INTO celdas(b, d, ts, tz) VALUES (false, '{time}'::timestamp::date, '{time}', '{time}'::timestamp AT TIME ZONE 'UTC')"
+            );
+            database.run(&sql).await;
+        }
+        let columns = ["b", "i2", "i4", "i8", "t", "v", "c", "e", "n", "u", "d", "ts", "tz", "id"];
+        let source = source(&database.config(), &scope("public.celdas", &columns));
+        let mut whole = source.snapshot(&SnapshotPlan::OnePass).await.unwrap();
+        let mut rows = read_rows(&mut whole).await;
+        let mut pages = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 100 }).await.unwrap();
+        let mut paged: Vec<_> =
+            read_pages(&mut pages).await.remove(0).rows.into_iter().map(|(row, _)| row).collect();
+        for rows in [&mut rows, &mut paged] {
+            rows.sort_by_key(text);
+        }
+        assert_eq!(rows.len(), 2 + times.len() + strange.len());
+        assert_eq!(rows, paged);
+    }
+}
+
 #[tokio::test]
 async fn pages_go_on_after_the_cursor_and_carry_their_fences() {
     for version in VERSIONS {

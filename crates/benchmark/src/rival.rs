@@ -21,7 +21,7 @@ pub(crate) fn recvlogical(stage: &Stage, end: &str) -> Result<f64, Failure> {
 /// Seconds that `psql` takes to copy the mapped columns to /dev/null.
 pub(crate) fn copy(stage: &Stage) -> Result<f64, Failure> {
     let mut command = client(stage, "psql");
-    let sql = "COPY (SELECT id, numero, servicio, estado, fecha_apertura, fecha_modificacion \
+    let sql = "COPY (SELECT numero, servicio, estado, fecha_apertura, fecha_modificacion \
                FROM public.solicitudes) TO STDOUT";
     command.args(["--no-psqlrc", "--quiet", "-c", sql]).stdout(Stdio::null());
     timed(command)
