@@ -69,7 +69,8 @@ fn key_text(cell: &Value) -> String {
         Value::Bool(truth) => truth.to_string(),
         Value::Int(number) | Value::Local(number) | Value::Instant(number) => number.to_string(),
         Value::Date(day) => day.to_string(),
-        Value::Text(text) | Value::Unusable(text) => text.to_string(),
+        Value::Text(text) => text.to_string(),
+        Value::Unusable(words) => words.to_string(),
     }
 }
 
