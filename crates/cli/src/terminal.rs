@@ -47,6 +47,11 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
+/// So many batches, in words.
+pub(crate) fn batches(number: u64) -> String {
+    if number == 1 { "1 batch".into() } else { format!("{} batches", count(number)) }
+}
+
 /// A length of time in its two largest units: `2 h 5 min`, `3 d`, `0.4 s`.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();

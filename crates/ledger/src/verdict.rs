@@ -33,14 +33,13 @@ impl Ledger {
         batch: BatchId,
         error: &str,
         http_status: Option<u16>,
-        now: i64,
     ) -> Result<(), LedgerError> {
         self.write("note a failed attempt", |transaction| {
             let stored = StoredBatch::find(transaction, batch)?;
             transaction.execute(
                 "UPDATE batch SET attempts = attempts + 1, last_error = ?2, http_status = ?3, \
-                 first_sent_at = coalesce(first_sent_at, ?4) WHERE id = ?1",
-                params![batch, error, http_status, now],
+                 first_sent_at = coalesce(first_sent_at, created_at) WHERE id = ?1",
+                params![batch, error, http_status],
             )?;
             transaction.execute(
                 "UPDATE flush SET attempts = attempts + 1, last_error = ?2 WHERE id = ?1",
@@ -186,7 +185,7 @@ fn acknowledge(transaction: &Transaction<'_>, word: &Acknowledgement) -> Result<
     transaction
         .prepare_cached(
             "UPDATE batch SET acknowledged_at = ?2, http_status = ?3, attempts = attempts + 1, code = NULL, \
-             first_sent_at = coalesce(first_sent_at, ?2) WHERE id = ?1",
+             first_sent_at = coalesce(first_sent_at, created_at) WHERE id = ?1",
         )?
         .execute(params![stored.id, word.at, word.http_status])?;
     transaction

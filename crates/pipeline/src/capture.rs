@@ -22,6 +22,7 @@ use crate::copier::Copier;
 use crate::error::PipelineError;
 use crate::health::{Health, SourceState, describe};
 use crate::ledger_thread::LedgerThread;
+use crate::room::Room;
 use crate::settings::CaptureSettings;
 use crate::stream_pump::Pump;
 use crate::upkeep::settle_all;
@@ -47,8 +48,8 @@ pub(crate) struct Capture<S> {
     pub(crate) captured: Arc<Notify>,
     /// Told when another copy of the table was asked for.
     pub(crate) copy_asked: Arc<Notify>,
-    /// Whether the ledger has room on its disk.
-    pub(crate) room: watch::Receiver<bool>,
+    /// Whether the ledger may grow.
+    pub(crate) room: Room,
 }
 
 impl<S: Source> Capture<S> {

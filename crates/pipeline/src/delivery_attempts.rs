@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use delivery::{Answer, Delivery, Fault, RetryPolicy, Verdict};
 use ledger::Batch;
 use tokio_util::sync::CancellationToken;
@@ -126,8 +125,7 @@ impl Attempts<'_> {
             self.health.raise("delivery_failing", what, fault.hint.clone());
         }
         let (id, error, status) = (batch.id, fault.to_string(), answer.status);
-        let now = Utc::now().timestamp_micros();
-        self.ledger.call(move |ledger| ledger.attempt_failed(id, &error, status, now)).await
+        self.ledger.call(move |ledger| ledger.attempt_failed(id, &error, status)).await
     }
 
     fn pause(&self, after: Option<Duration>) -> Duration {

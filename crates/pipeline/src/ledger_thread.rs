@@ -17,10 +17,13 @@ const QUEUE_JOBS: usize = 8;
 /// Captured changes that one commit may hold at most.
 const COMMIT_CHANGES_MAX: usize = 16_384;
 
+/// The size of the ledger after a commit, in bytes, or why there was none.
+pub(crate) type Stored = Result<u64, LedgerError>;
+
 type Call = Box<dyn FnOnce(&mut Ledger) + Send>;
 
 enum Job {
-    Append(Ingest, oneshot::Sender<Result<(), LedgerError>>),
+    Append(Ingest, oneshot::Sender<Stored>),
     Call(Call),
 }
 
@@ -49,10 +52,7 @@ impl LedgerThread {
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn append(
-        &self,
-        ingest: Ingest,
-    ) -> Result<oneshot::Receiver<Result<(), LedgerError>>, PipelineError> {
+    pub(crate) async fn append(&self, ingest: Ingest) -> Result<oneshot::Receiver<Stored>, PipelineError> {
         let (done, durable) = oneshot::channel();
         self.jobs.send(Job::Append(ingest, done)).await.map_err(|_| PipelineError::ledger_gone())?;
         Ok(durable)
@@ -97,7 +97,7 @@ fn work(mut ledger: Ledger, mut queue: mpsc::Receiver<Job>) {
 fn gather(
     queue: &mut mpsc::Receiver<Job>,
     ingests: &mut Vec<Ingest>,
-    answers: &mut Vec<oneshot::Sender<Result<(), LedgerError>>>,
+    answers: &mut Vec<oneshot::Sender<Stored>>,
 ) -> Option<Job> {
     let mut changes: usize = ingests.iter().map(|ingest| ingest.captured.len()).sum();
     while changes < COMMIT_CHANGES_MAX {
@@ -113,12 +113,13 @@ fn gather(
     None
 }
 
-fn commit(ledger: &mut Ledger, ingests: &[Ingest], answers: Vec<oneshot::Sender<Result<(), LedgerError>>>) {
-    let result = ledger.append(ingests);
+fn commit(ledger: &mut Ledger, ingests: &[Ingest], answers: Vec<oneshot::Sender<Stored>>) {
+    let result = ledger.append(ingests).and_then(|()| ledger.size_bytes());
+    let bytes = *result.as_ref().unwrap_or(&0);
     let failure = result.as_ref().err().map(LedgerError::to_shared);
     for answer in answers {
         let outcome = match &failure {
-            None => Ok(()),
+            None => Ok(bytes),
             Some(error) => Err(error.to_shared()),
         };
         drop(answer.send(outcome));

@@ -39,6 +39,7 @@ mod ingest;
 mod ledger_thread;
 mod pipeline;
 mod quarantine;
+mod room;
 mod schedule;
 mod settings;
 mod status;

@@ -20,6 +20,7 @@ use crate::error::PipelineError;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
 use crate::quarantine::{RetryReport, retry_quarantine};
+use crate::room::Room;
 use crate::settings::Settings;
 use crate::status::{Status, status};
 use crate::upkeep::Upkeep;
@@ -70,7 +71,7 @@ impl Pipeline {
         let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (room_sender, room) = watch::channel(true);
+        let room = Room::new(settings.upkeep.ledger_bytes_max);
         let zone = settings.capture.zone;
         let (mapping_sender, mapping) = watch::channel(Arc::new(mapping));
         let capture = Capture {
@@ -81,7 +82,7 @@ impl Pipeline {
             settings: settings.capture,
             captured: captured.clone(),
             copy_asked: copy_asked.clone(),
-            room,
+            room: room.clone(),
         };
         let upkeep = Upkeep {
             ledger: ledger.clone(),
@@ -89,7 +90,7 @@ impl Pipeline {
             health: health.clone(),
             settings: settings.upkeep,
             captured,
-            room: room_sender,
+            room,
         };
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());

@@ -8,7 +8,7 @@ use change::{Batch, ChangeStream, Incident, Position, Source};
 use chrono::Utc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use ledger::{CopyKind, LedgerError, Unfinished};
+use ledger::{CopyKind, Unfinished};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -17,6 +17,7 @@ use crate::copier::{WaitingPage, places};
 use crate::error::PipelineError;
 use crate::health::SourceState;
 use crate::ingest::ingest;
+use crate::ledger_thread::Stored;
 use crate::upkeep::settle_all;
 
 /// Captured batches that may wait for their commit. Reading goes on meanwhile; this bounds memory.
@@ -27,6 +28,8 @@ struct Durable {
     position: Option<Position>,
     committed_at: Option<i64>,
     caught_up: bool,
+    /// The size of the ledger with it.
+    ledger_bytes: u64,
 }
 
 type InFlight =
@@ -59,7 +62,7 @@ impl<'a, S: Source> Pump<'a, S> {
     pub(crate) async fn run(mut self) -> Result<(), PipelineError> {
         self.resume_fenced_copy().await?;
         self.show_state();
-        let mut room = self.capture.room.clone();
+        let mut room = self.capture.room.watch();
         loop {
             let may_read = self.in_flight.len() < BATCHES_IN_FLIGHT_MAX && *room.borrow();
             tokio::select! {
@@ -113,6 +116,7 @@ impl<'a, S: Source> Pump<'a, S> {
             }
         });
         self.capture.health.clear("ledger_full");
+        self.capture.room.grown_to(durable.ledger_bytes);
         self.capture.captured.notify_one();
         Ok(())
     }
@@ -197,12 +201,12 @@ impl<'a, S: Source> Pump<'a, S> {
 }
 
 async fn wait_durable(
-    durable: oneshot::Receiver<Result<(), LedgerError>>,
+    durable: oneshot::Receiver<Stored>,
     position: Option<Position>,
     (committed_at, caught_up): (Option<i64>, bool),
 ) -> Result<Durable, PipelineError> {
-    durable.await.map_err(|_| PipelineError::ledger_gone())??;
-    Ok(Durable { position, committed_at, caught_up })
+    let ledger_bytes = durable.await.map_err(|_| PipelineError::ledger_gone())??;
+    Ok(Durable { position, committed_at, caught_up, ledger_bytes })
 }
 
 /// The next page of a fenced copy, `None` when all are read; waits for ever when there is no such copy.

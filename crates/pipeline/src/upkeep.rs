@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::health::{Health, describe};
 use crate::ledger_thread::LedgerThread;
+use crate::room::Room;
 use crate::settings::UpkeepSettings;
 
 /// Log rows that one settling transaction takes: small enough not to keep captured batches waiting, large enough not
@@ -40,8 +41,8 @@ pub(crate) struct Upkeep {
     pub(crate) settings: UpkeepSettings,
     /// Told after each captured batch.
     pub(crate) captured: Arc<Notify>,
-    /// Tells the capture whether there is room.
-    pub(crate) room: watch::Sender<bool>,
+    /// Tells the capture whether the ledger may grow.
+    pub(crate) room: Room,
 }
 
 impl Upkeep {
@@ -55,7 +56,7 @@ impl Upkeep {
                 () = stop.cancelled() => return Ok(()),
                 () = self.captured.notified() => {
                     tokio::time::sleep(SETTLE_DELAY).await;
-                    if measured_at.elapsed() < MEASURE_EVERY_WHILE_CAPTURING {
+                    if self.room.is_free() && measured_at.elapsed() < MEASURE_EVERY_WHILE_CAPTURING {
                         self.settle_some(&mut settled_at).await
                     } else {
                         measured_at = Instant::now();
@@ -92,9 +93,8 @@ impl Upkeep {
     async fn measure(&self) -> Result<(), PipelineError> {
         let bytes = self.ledger.call(|ledger| ledger.size_bytes()).await?;
         let over = self
-            .settings
-            .ledger_bytes_max
-            .filter(|max| bytes > *max)
+            .room
+            .exceeded_by(bytes)
             .map(|max| format!("the ledger takes {bytes} bytes, more than `[ledger] max_size` of {max}"));
         let scarce = fs4::available_space(&self.ledger_dir)
             .ok()
@@ -108,11 +108,11 @@ impl Upkeep {
                 let hint =
                     "free disk space, or flush, or raise `[ledger] max_size`; capture goes on by itself";
                 self.health.raise("disk_budget", what, Some(hint.into()));
-                self.room.send_replace(false);
+                self.room.set(false);
             }
             None => {
                 self.health.clear("disk_budget");
-                self.room.send_if_modified(|room| !std::mem::replace(room, true));
+                self.room.set(true);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::config::{Config, Secrets};
 use crate::daemon::{Access, courier, reach};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::terminal::{Table, count, counted, say};
+use crate::terminal::{Table, batches, count, counted, say};
 
 /// Sends the delta, through the daemon when there is one.
 pub(crate) async fn flush(context: &Context, args: FlushArgs) -> Result<Exit, Failure> {
@@ -48,11 +48,8 @@ pub(crate) async fn flush(context: &Context, args: FlushArgs) -> Result<Exit, Fa
 
 /// Says how a delivery ended, and with which exit status.
 pub(crate) fn conclude(what: &str, report: &FlushReport) -> Result<Exit, Failure> {
-    let delivered = format!(
-        "{} in {} acknowledged",
-        counted(report.records, "record"),
-        if report.batches == 1 { "1 batch".into() } else { format!("{} batches", count(report.batches)) }
-    );
+    let delivered =
+        format!("{} in {} acknowledged", counted(report.records, "record"), batches(report.batches));
     let why = report.error.clone().unwrap_or_default();
     match report.result {
         FlushResult::Acknowledged => {

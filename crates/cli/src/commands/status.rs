@@ -9,7 +9,7 @@ use crate::args::StatusArgs;
 use crate::config::{Config, Secrets};
 use crate::control::Client;
 use crate::exit::{Exit, Failure};
-use crate::terminal::{count, say};
+use crate::terminal::{batches, count, counted, say};
 
 /// Shows the state: the daemon's when one runs, else what the ledger holds.
 pub(crate) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, Failure> {
@@ -115,5 +115,6 @@ fn last_flush(status: &Status) -> String {
     let result = last.result.as_deref().unwrap_or("not finished");
     let at = last.finished_at.as_deref().unwrap_or(&last.started_at);
     let why = last.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
-    format!("{result} at {at}: {} records in {} batches{why}", count(last.records), count(last.batches))
+    let (records, batches) = (counted(last.records, "record"), batches(last.batches));
+    format!("{result} at {at}: {records} in {batches}{why}")
 }

@@ -169,7 +169,7 @@ CREATE TABLE batch(
     sha256          BLOB NOT NULL,
     oldest_at       INTEGER,
     created_at      INTEGER NOT NULL,
-    first_sent_at   INTEGER,
+    first_sent_at   INTEGER,         -- a batch leaves as soon as it is made, so this is when it was made
     acknowledged_at INTEGER,
     attempts        INTEGER NOT NULL DEFAULT 0,
     http_status     INTEGER,

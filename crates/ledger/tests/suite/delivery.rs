@@ -15,7 +15,7 @@ fn a_lost_acknowledgement_resends_the_same_bytes() {
     eight(&mut desk);
     let flush = desk.start(FlushKind::Delta);
     let first = desk.next(flush).unwrap();
-    desk.ledger.attempt_failed(first.id, "no answer", None, NOW).unwrap();
+    desk.ledger.attempt_failed(first.id, "no answer", None).unwrap();
     desk.commit(vec![record("101 R0 3")]);
     let mut desk = desk.reopen();
     let open = desk.ledger.open_flush(FlushKind::Delta).unwrap().unwrap();

@@ -334,7 +334,7 @@ impl Life {
 
     fn fail(&mut self) {
         let Some(batch) = self.next() else { return };
-        self.desk().ledger.attempt_failed(batch.id, "no answer", None, NOW).unwrap();
+        self.desk().ledger.attempt_failed(batch.id, "no answer", None).unwrap();
         let again = self.next().unwrap();
         assert_eq!((batch.id, batch.body, batch.sha256), (again.id, again.body, again.sha256));
     }
