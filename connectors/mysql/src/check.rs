@@ -66,12 +66,7 @@ pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> 
     inspection
 }
 
-fn look(
-    subject: &Subject<'_>,
-    connection: &mut Connection,
-    sample_rows: u32,
-    inspection: &mut Inspection,
-) {
+fn look(subject: &Subject<'_>, connection: &mut Connection, sample_rows: u32, inspection: &mut Inspection) {
     let findings = &mut inspection.findings;
     add(findings, "connection", connection::findings(subject, connection));
     findings.extend(access::log(subject));
@@ -93,7 +88,7 @@ fn look(
         }
         Ok(Lookup::Absent { database, name, similar }) => {
             findings.extend(end.and_then(|end| log::filter(subject, &end, &database)));
-            findings.push(table::absent(subject, (&database, &name), &similar));
+            add(findings, "table", table::absent(subject, (&database, &name), &similar));
         }
         Err(error) => findings.push(unanswered("table", &error)),
     }

@@ -10,22 +10,39 @@
 //! - `check`, `setup`, `retention`: what an operator wants to know
 //! - `snapshot`, `value_text`: copies of the table
 
+mod assembly;
+mod binlog;
 mod catalog;
+mod changes;
 mod check;
 mod config;
+mod dump;
 mod fault;
 mod flavour;
+mod gtid;
+mod identity;
 mod log_end;
 mod name;
 mod nearest;
+mod place;
+mod position;
+mod prepared;
+mod pump;
+mod reader;
+mod relation;
 mod retention;
 mod rights;
 mod server;
 mod setup;
 mod snapshot;
+mod source;
+mod stream;
+mod tables;
 mod value_text;
 mod wire;
 
 pub use config::MysqlConfig;
 pub use snapshot::MysqlSnapshot;
+pub use source::MysqlSource;
+pub use stream::MysqlStream;
 pub use trust::TlsMode;

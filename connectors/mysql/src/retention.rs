@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn the_time_left_counts_from_when_the_file_was_closed() {
         let closed = UNIX_EPOCH + Duration::from_secs(1000);
-        let at = |seconds: u64| left(Duration::from_secs(600), closed, UNIX_EPOCH + Duration::from_secs(seconds));
+        let at =
+            |seconds: u64| left(Duration::from_secs(600), closed, UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(1100), Duration::from_secs(500));
         assert_eq!(at(5000), Duration::ZERO);
         // A clock that runs behind the server's makes no more of it than there is.

@@ -88,9 +88,8 @@ pub(crate) fn ask(connection: &mut Connection) -> Result<Server, SourceError> {
 }
 
 fn host(flavour: &Flavour, settings: &HashMap<String, String>) -> Host {
-    let says = |name: &str, part: &str| {
-        settings.get(name).is_some_and(|value| value.to_lowercase().contains(part))
-    };
+    let says =
+        |name: &str, part: &str| settings.get(name).is_some_and(|value| value.to_lowercase().contains(part));
     if settings.contains_key("aurora_version") || says("basedir", "/rdsdbbin") {
         return Host::Rds;
     }
@@ -126,12 +125,10 @@ impl Server {
             return None;
         }
         let by_seconds = self.number("binlog_expire_logs_seconds").filter(|seconds| *seconds > 0);
-        let by_days = self
-            .setting("expire_logs_days")
-            .parse::<f64>()
-            .ok()
-            .filter(|days| *days > 0.0)
-            .map(|days| std::time::Duration::try_from_secs_f64(days * 86_400.0).unwrap_or_default().as_secs());
+        let by_days =
+            self.setting("expire_logs_days").parse::<f64>().ok().filter(|days| *days > 0.0).map(|days| {
+                std::time::Duration::try_from_secs_f64(days * 86_400.0).unwrap_or_default().as_secs()
+            });
         by_seconds.or(by_days)
     }
 
@@ -151,7 +148,9 @@ impl Server {
             quote_literal(value)
         };
         if !dynamic {
-            format!("in the server's option file, under [{section}]: {name} = {value}; then restart the server")
+            format!(
+                "in the server's option file, under [{section}]: {name} = {value}; then restart the server"
+            )
         } else if self.flavour.is_mariadb() {
             format!(
                 "SET GLOBAL {name} = {literal} -- and {name} = {value} under [{section}] in the server's option \
@@ -191,11 +190,17 @@ pub(crate) mod tests {
 
     #[test]
     fn a_setting_is_changed_in_the_way_of_whoever_runs_the_server() {
-        assert_eq!(server("9.7.4", &[]).set("binlog_format", "ROW", true), "SET PERSIST binlog_format = 'ROW'");
+        assert_eq!(
+            server("9.7.4", &[]).set("binlog_format", "ROW", true),
+            "SET PERSIST binlog_format = 'ROW'"
+        );
         let mariadb = server("10.11.14-MariaDB", &[]).set("sync_binlog", "1", true);
         assert!(mariadb.starts_with("SET GLOBAL sync_binlog = 1 -- and sync_binlog = 1 under [mariadbd]"));
         let rds = server("8.0.36", &[("basedir", "/rdsdbbin/mysql-8.0.36/")]);
-        assert_eq!(rds.set("binlog_format", "ROW", true), "in the instance's parameter group: binlog_format = ROW");
+        assert_eq!(
+            rds.set("binlog_format", "ROW", true),
+            "in the instance's parameter group: binlog_format = ROW"
+        );
         assert_eq!(server("8.0.31-google", &[]).host, Host::CloudSql);
     }
 }

@@ -113,7 +113,11 @@ fn settings(server: &Server, statements: &mut Vec<Statement>) {
     for (name, value, why) in [
         ("binlog_format", "ROW", "the log must hold rows; sessions that are open keep their format"),
         ("binlog_row_image", "FULL", "the log must hold whole rows; sessions that are open keep their image"),
-        ("binlog_row_metadata", "FULL", "the log then tells the columns' names, and their changes do no harm"),
+        (
+            "binlog_row_metadata",
+            "FULL",
+            "the log then tells the columns' names, and their changes do no harm",
+        ),
     ] {
         if server.setting(name) != value {
             add(why, name, value, true);
@@ -159,7 +163,9 @@ fn everything(
             .to_owned(),
         sql: format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {account}"),
     });
-    for (name, value) in [("binlog_format", "ROW"), ("binlog_row_image", "FULL"), ("binlog_row_metadata", "FULL")] {
+    for (name, value) in
+        [("binlog_format", "ROW"), ("binlog_row_image", "FULL"), ("binlog_row_metadata", "FULL")]
+    {
         statements.push(Statement {
             why: "the log must hold whole rows, with their columns' names; add the setting to the server's option file \
                   too, for its next start"
@@ -168,6 +174,20 @@ fn everything(
         });
     }
     Ok(statements)
+}
+
+/// [`grants`] as one script.
+///
+/// # Errors
+/// When the table's name cannot be read.
+pub(crate) fn grant_script(
+    config: &MysqlConfig,
+    scope: &Scope,
+    account: &str,
+) -> Result<String, SourceError> {
+    let statements: Vec<String> =
+        grants(config, scope, account)?.into_iter().map(|statement| statement.sql).collect();
+    Ok(statements.join("; "))
 }
 
 /// Lets our user read the mapped columns and the key, which the statements look up by themselves: our user does not
@@ -237,12 +257,7 @@ mod tests {
     }
 
     fn scope(column: &str) -> Scope {
-        Scope {
-            table: "Solicitudes".to_owned(),
-            columns: vec![column.to_owned()],
-            keys: false,
-            since: None,
-        }
+        Scope { table: "Solicitudes".to_owned(), columns: vec![column.to_owned()], keys: false, since: None }
     }
 
     #[test]

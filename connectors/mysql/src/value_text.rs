@@ -84,9 +84,9 @@ fn integer(text: &[u8]) -> Option<Value> {
         return None;
     }
     // Counting downwards reaches the smallest integer, which has no positive counterpart.
-    let down = digits.iter().try_fold(0_i64, |value, digit| {
-        value.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))
-    });
+    let down = digits
+        .iter()
+        .try_fold(0_i64, |value, digit| value.checked_mul(10)?.checked_sub(i64::from(digit - b'0')));
     let value = down.and_then(|value| if negative { Some(value) } else { value.checked_neg() });
     match value {
         Some(value) => Some(Value::Int(value)),

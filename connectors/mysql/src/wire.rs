@@ -1,6 +1,6 @@
 //! A blocking connection to the server: for statements, for copies of the table, and for the log.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use change::{SourceError, SourceErrorKind};
@@ -102,11 +102,6 @@ impl Connection {
     /// Which product and version answers.
     pub(crate) fn flavour(&self) -> &Flavour {
         &self.flavour
-    }
-
-    /// The server's address as messages show it.
-    pub(crate) fn address(&self) -> &str {
-        &self.address
     }
 
     /// Ends the connection from another thread.
@@ -220,6 +215,19 @@ impl Connection {
     pub(crate) fn send_command(&mut self, body: &[u8]) -> Result<(), SourceError> {
         self.next_sequence = 0;
         self.send(body)
+    }
+
+    /// Runs a command that is answered by a word only; `context` says what it is for.
+    ///
+    /// # Errors
+    /// When the server refuses it or the connection breaks.
+    pub(crate) fn command(&mut self, context: &str, body: &[u8]) -> Result<(), SourceError> {
+        self.send_command(body)?;
+        match self.wait()?.body.split_first() {
+            Some((0x00, _)) => Ok(()),
+            Some((0xff, refusal)) => Err(Refusal::read(refusal).into_error(context)),
+            _ => Err(malformed(&self.address)),
+        }
     }
 
     /// The first frame of the next packet as far as it has come, with its length; `None` when nothing has come.

@@ -1,5 +1,6 @@
 //! A database of its own for each test, on servers that all tests share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -86,6 +87,47 @@ impl Database {
         sql.extend(grants.iter().map(|grant| format!("GRANT {grant} TO `{name}`@`%`")));
         self.run(&sql.iter().map(String::as_str).collect::<Vec<_>>()).await;
         self.config_of(name, "clave")
+    }
+
+    /// Where the log ends: file and offset.
+    pub(crate) async fn log_end(&self) -> (String, u64) {
+        let mut client = self.client().await;
+        match self.server.product() {
+            Product::MySql => {
+                let end: Option<(String, u64, String, String, String)> =
+                    client.query_first("SHOW BINARY LOG STATUS").await.unwrap();
+                end.map(|end| (end.0, end.1)).unwrap()
+            }
+            Product::MariaDb => {
+                let end: Option<(String, u64, String, String)> =
+                    client.query_first("SHOW MASTER STATUS").await.unwrap();
+                end.map(|end| (end.0, end.1)).unwrap()
+            }
+        }
+    }
+
+    /// How many row events of `table` the log's file holds after `from` and up to `to`.
+    pub(crate) async fn rows_logged(&self, table: &str, file: &str, (from, to): (u64, u64)) -> usize {
+        let mut client = self.client().await;
+        let events: Vec<(String, u64, String, u64, u64, String)> =
+            client.query(format!("SHOW BINLOG EVENTS IN '{file}' FROM {from}")).await.unwrap();
+        let ours = format!("({}.{table})", self.name);
+        // `table_id: 92 (database.table)`, and later `table_id: 92 flags: STMT_END_F`.
+        let mut numbers = BTreeSet::new();
+        let mut count = 0;
+        for (_, _, kind, _, end, info) in events {
+            let number = info.split_whitespace().nth(1).unwrap_or_default().to_owned();
+            if kind == "Table_map" {
+                if info.contains(&ours) {
+                    numbers.insert(number);
+                } else {
+                    numbers.remove(&number);
+                }
+            } else if kind.contains("_rows") && numbers.contains(&number) && end <= to {
+                count += 1;
+            }
+        }
+        count
     }
 
     /// The first cell of a statement's first row.

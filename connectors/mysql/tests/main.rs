@@ -1,1 +1,4 @@
 //! The connector against real servers.
+
+mod database;
+mod streaming;

@@ -95,7 +95,8 @@ impl Column {
 
     /// The members of an enumeration or a set, in order; `None` for other types.
     pub(crate) fn members(&self) -> Option<Vec<String>> {
-        let list = self.column_type.strip_prefix("enum(").or_else(|| self.column_type.strip_prefix("set("))?;
+        let list =
+            self.column_type.strip_prefix("enum(").or_else(|| self.column_type.strip_prefix("set("))?;
         let mut rest = list.strip_suffix(')')?;
         let mut members = Vec::new();
         loop {

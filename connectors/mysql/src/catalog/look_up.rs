@@ -109,9 +109,8 @@ fn entry(connection: &mut Connection, database: &str, name: &str) -> Result<Opti
         };
         let folds = cells.text()? != "0";
         // The catalogue's own comparison may ignore case where the server's file system does not.
-        let same = |one: &str, other: &str| {
-            one == other || folds && one.to_lowercase() == other.to_lowercase()
-        };
+        let same =
+            |one: &str, other: &str| one == other || folds && one.to_lowercase() == other.to_lowercase();
         if same(&entry.database, database) && same(&entry.name, name) {
             return Ok(Some(entry));
         }

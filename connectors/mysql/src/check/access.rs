@@ -5,6 +5,7 @@ use change::{Finding, SourceError};
 use super::Subject;
 use crate::catalog::Table;
 use crate::rights;
+use crate::setup;
 use crate::wire::Connection;
 
 /// Whether the log may be read.
@@ -45,7 +46,10 @@ pub(super) fn lock(subject: &Subject<'_>, table: &Table) -> Finding {
         return Finding::pass(code, "this server tells a snapshot's place in the log without a lock");
     }
     if subject.rights.locks {
-        return Finding::pass(code, format!("user {} may lock {} for a moment", subject.account, table.quoted()));
+        return Finding::pass(
+            code,
+            format!("user {} may lock {} for a moment", subject.account, table.quoted()),
+        );
     }
     Finding::warning(
         code,
@@ -64,15 +68,21 @@ pub(super) fn table(
 ) -> Result<Vec<Finding>, SourceError> {
     let held = rights::ask_table(connection, table)?;
     let account = subject.account;
-    let needed = rights::needed_columns(table);
-    let columns: Vec<&str> = needed.iter().map(|column| column.name.as_str()).collect();
-    let grant = rights::grant_select(account, &table.quoted(), &columns).sql;
+    let grant = if held.sees_all {
+        let needed = rights::needed_columns(table);
+        let columns: Vec<&str> = needed.iter().map(|column| column.name.as_str()).collect();
+        rights::grant_select(account, &table.quoted(), &columns).sql
+    } else {
+        // The key may be among what is hidden: the statements find it.
+        setup::grant_script(subject.config, subject.scope, account)?
+    };
     let mut findings = Vec::new();
     if held.unreadable.is_empty() {
         let what = format!("user {account} may read the mapped columns and the key of {}", table.quoted());
         findings.push(Finding::pass("select", what));
     } else {
-        let what = format!("user {account} may not read {} of {}", held.unreadable.join(", "), table.quoted());
+        let what =
+            format!("user {account} may not read {} of {}", held.unreadable.join(", "), table.quoted());
         let why = "the first copy of the table, repairs and audits cannot read it";
         findings.push(Finding::error("select", what, why).mended_by(grant.clone()));
     }

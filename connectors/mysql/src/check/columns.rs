@@ -18,10 +18,8 @@ pub(super) fn findings(subject: &Subject<'_>, table: &Table) -> Vec<Finding> {
         })
         .collect();
     if findings.is_empty() {
-        let types: Vec<String> = table
-            .mapped_columns()
-            .map(|column| format!("{} {}", column.name, column.data_type))
-            .collect();
+        let types: Vec<String> =
+            table.mapped_columns().map(|column| format!("{} {}", column.name, column.data_type)).collect();
         findings.push(Finding::pass("column_type", types.join(", ")));
     }
     findings

@@ -71,9 +71,12 @@ mod tests {
 
     #[test]
     fn a_log_that_is_kept_too_short_is_told() {
-        for (seconds, severity) in
-            [("0", Severity::Pass), ("3600", Severity::Error), ("400000", Severity::Warning), ("604800", Severity::Pass)]
-        {
+        for (seconds, severity) in [
+            ("0", Severity::Pass),
+            ("3600", Severity::Error),
+            ("400000", Severity::Warning),
+            ("604800", Severity::Pass),
+        ] {
             let found = by_age(&server("9.7.4", &[("binlog_expire_logs_seconds", seconds)]));
             assert_eq!(found.severity, severity, "{seconds}");
         }

@@ -125,8 +125,12 @@ fn server_id(subject: &Subject<'_>) -> Finding {
     let code = "server_id";
     let theirs = subject.server.number(code).unwrap_or_default();
     if theirs == 0 {
-        return Finding::error(code, "the server's server_id is 0, expected another number", "it lets nobody read its log")
-            .mended_by(subject.server.set(code, "1", true));
+        return Finding::error(
+            code,
+            "the server's server_id is 0, expected another number",
+            "it lets nobody read its log",
+        )
+        .mended_by(subject.server.set(code, "1", true));
     }
     if subject.config.server_id.map(u64::from) == Some(theirs) {
         return Finding::error(
@@ -210,7 +214,8 @@ mod tests {
 
     #[test]
     fn gtids_are_turned_on_step_by_step_from_where_they_are() {
-        let mend = |mode: &str| gtids(&server("9.7.4", &[("gtid_mode", mode)])).unwrap().mend.unwrap_or_default();
+        let mend =
+            |mode: &str| gtids(&server("9.7.4", &[("gtid_mode", mode)])).unwrap().mend.unwrap_or_default();
         assert_eq!(
             mend("OFF_PERMISSIVE"),
             "SET PERSIST enforce_gtid_consistency = 'ON'; SET PERSIST gtid_mode = 'ON_PERMISSIVE'; SET PERSIST \

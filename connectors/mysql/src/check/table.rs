@@ -6,20 +6,21 @@ use super::Subject;
 use crate::catalog::{Kind, MissingColumn, Table};
 use crate::name::{quote_ident, quote_literal};
 use crate::nearest::suggestion;
-use crate::rights;
+use crate::setup;
 use crate::wire::Connection;
 
-pub(super) fn absent(subject: &Subject<'_>, place: (&str, &str), similar: &[String]) -> Finding {
-    let (database, name) = place;
+pub(super) fn absent(
+    subject: &Subject<'_>,
+    (database, name): (&str, &str),
+    similar: &[String],
+) -> Result<Vec<Finding>, SourceError> {
     let quoted = format!("{}.{}", quote_ident(database), quote_ident(name));
-    let columns: Vec<&str> = subject.scope.columns.iter().map(String::as_str).collect();
-    let grant = rights::grant_select(subject.account, &quoted, &columns).sql;
     let mend = match suggestion(similar) {
         Some(offer) => format!("set table in the [source] part: {offer}"),
-        None => grant,
+        None => setup::grant_script(subject.config, subject.scope, subject.account)?,
     };
     let what = format!("table {quoted} does not exist, or user {} may not see it", subject.account);
-    Finding::error("table", what, "nothing can be captured").mended_by(mend)
+    Ok(vec![Finding::error("table", what, "nothing can be captured").mended_by(mend)])
 }
 
 /// What the catalogue tells by itself.
@@ -88,12 +89,16 @@ fn key(subject: &Subject<'_>, table: &Table) -> Finding {
         return Finding::pass("key", what);
     }
     let what = format!("{} has neither a primary key nor a unique index without NULL", table.quoted());
-    let mend = format!("ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart", table.quoted());
+    let mend = format!(
+        "ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart",
+        table.quoted()
+    );
     if subject.scope.keys {
         let why = "on_delete asks for deleted rows to be reported, and such a row could not be told from the others";
         return Finding::error("key", what, why).mended_by(mend);
     }
-    Finding::warning("key", what, "a copy of the table cannot be read in pages and not be resumed").mended_by(mend)
+    Finding::warning("key", what, "a copy of the table cannot be read in pages and not be resumed")
+        .mended_by(mend)
 }
 
 /// Which of the mapped columns is the request's number, the connector is not told; but where no unique index

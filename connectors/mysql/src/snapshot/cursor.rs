@@ -132,10 +132,8 @@ pub(super) fn read(parts: &[KeyPart], cursor: &PageCursor) -> Result<Vec<String>
         .filter(|kept: &Vec<String>| kept.len() == parts.len())
         .filter(|kept| parts.iter().zip(kept).all(|(part, value)| part.accepts(value)));
     kept.ok_or_else(|| {
-        let context = format!(
-            "the copy stopped at a key that does not fit the table's key of {} columns",
-            parts.len()
-        );
+        let context =
+            format!("the copy stopped at a key that does not fit the table's key of {} columns", parts.len());
         SourceError::new(SourceErrorKind::Schema, context)
             .with_hint("the table's key was changed: start the copy anew")
     })
@@ -166,7 +164,8 @@ mod tests {
             part("d", "binary", None),
         ];
         let cells: [&[u8]; 4] = [b"-7", b"\xf1'", b"2024-05-01 08:00:00.5", b"\x00"];
-        let kept: Vec<String> = parts.iter().zip(cells).map(|(part, cell)| part.keep(cell).unwrap()).collect();
+        let kept: Vec<String> =
+            parts.iter().zip(cells).map(|(part, cell)| part.keep(cell).unwrap()).collect();
         assert_eq!(
             after(&parts, &kept),
             "(`a` > -7 OR (`a` = -7 AND (`b` > _latin1 x'f127' OR (`b` = _latin1 x'f127' AND \

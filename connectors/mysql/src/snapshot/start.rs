@@ -71,11 +71,7 @@ pub(crate) fn start(config: &MysqlConfig, scope: &Scope) -> Result<Start, Source
     Ok(start)
 }
 
-fn start_mariadb(
-    mut connection: Connection,
-    table: &Table,
-    copied: Copied,
-) -> Result<Start, SourceError> {
+fn start_mariadb(mut connection: Connection, table: &Table, copied: Copied) -> Result<Start, SourceError> {
     begin(&mut connection)?;
     let context = "ask where in the log the snapshot lies";
     let rows = connection.query(context, "SHOW STATUS LIKE 'binlog_snapshot_%'")?;

@@ -38,6 +38,9 @@ impl<'a> Fields<'a> {
     /// An unsigned integer of up to eight bytes.
     pub(crate) fn uint(&mut self, width: usize) -> Result<u64, Truncated> {
         let bytes = self.bytes(width)?;
+        if width > 8 {
+            return Err(Truncated);
+        }
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 

@@ -1,0 +1,131 @@
+//! The row changes of one event, one by one.
+
+use std::sync::Arc;
+
+use change::{Change, Operation, Row, SourceError, SourceErrorKind, Transaction, Value};
+
+use crate::binlog::DecodeError;
+use crate::binlog::rows::{Present, Rows, RowsKind};
+use crate::relation::{Image, Layout};
+use crate::wire::fields::Fields;
+
+/// Parts of a JSON document follow instead of the whole
+/// (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html#sysvar_binlog_row_value_options>).
+const PARTIAL_JSON: usize = 1;
+
+/// Walks the rows of an event.
+pub(crate) struct Changes<'a> {
+    layout: &'a Layout,
+    kind: RowsKind,
+    rows: Rows<'a>,
+    at: usize,
+    transaction: &'a Arc<Transaction>,
+}
+
+impl<'a> Changes<'a> {
+    /// Reads what precedes the rows.
+    ///
+    /// # Errors
+    /// When it does not fit the table's description.
+    pub(crate) fn new(
+        layout: &'a Layout,
+        kind: RowsKind,
+        body: &'a [u8],
+        transaction: &'a Arc<Transaction>,
+    ) -> Result<Self, DecodeError> {
+        let rows = Rows::read(kind, body)?;
+        if rows.columns != layout.width() {
+            return Err(DecodeError::Width { actual: rows.columns, expected: layout.width() });
+        }
+        Ok(Self { layout, kind, rows, at: 0, transaction })
+    }
+
+    /// The next change, and about how many bytes it takes; `None` after the last.
+    ///
+    /// # Errors
+    /// A protocol error for rows that are torn, a lost log for rows that lack mapped columns.
+    pub(crate) fn next_change(&mut self) -> Result<Option<(Change, usize)>, SourceError> {
+        let rest = self.rows.bytes.get(self.at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let mut fields = Fields(rest);
+        let first = self.layout.image(&mut fields, &self.rows.first)?;
+        let second = match self.rows.second {
+            Some(present) => {
+                if self.kind.partial {
+                    self.skip_partial(&mut fields)?;
+                }
+                Some((self.layout.image(&mut fields, &present)?, present))
+            }
+            None => None,
+        };
+        if fields.0.len() == rest.len() {
+            // A row without columns would be read for ever.
+            return Err(DecodeError::Truncated.into());
+        }
+        self.at += rest.len() - fields.0.len();
+        self.change(first, second).map(Some)
+    }
+
+    fn change(
+        &self,
+        first: Image,
+        second: Option<(Image, Present<'_>)>,
+    ) -> Result<(Change, usize), SourceError> {
+        let mut bytes = first.bytes;
+        let (before, after, key, old_key) = match (self.kind.operation, second) {
+            (Operation::Insert, _) => {
+                if !first.complete {
+                    return Err(self.incomplete(&[&self.rows.first]));
+                }
+                (None, Some(first.row), first.key, None)
+            }
+            (_, None) => (first.complete.then_some(first.row), None, first.key, None),
+            (_, Some((second, present))) => {
+                bytes += second.bytes;
+                let after = if second.complete {
+                    second.row
+                } else {
+                    // What an update does not mention stays as it was.
+                    merged(&first.row, &second.row)
+                        .ok_or_else(|| self.incomplete(&[&self.rows.first, &present]))?
+                };
+                let key = second.key.or_else(|| first.key.clone());
+                let old_key = first.key.filter(|old| key.as_ref().is_some_and(|new| new != old));
+                (first.complete.then_some(first.row), Some(after), key, old_key)
+            }
+        };
+        let transaction = Arc::clone(self.transaction);
+        Ok((Change { operation: self.kind.operation, before, after, key, old_key, transaction }, bytes))
+    }
+
+    /// Skips what precedes an update's second image: it is of no matter which documents are whole, since each has its
+    /// length in front.
+    fn skip_partial(&self, fields: &mut Fields<'_>) -> Result<(), DecodeError> {
+        if fields.length()? & PARTIAL_JSON != 0 {
+            fields.bytes(self.layout.documents().div_ceil(8))?;
+        }
+        Ok(())
+    }
+
+    /// The error for a row that lacks mapped columns.
+    fn incomplete(&self, images: &[&Present<'_>]) -> SourceError {
+        let names = self.layout.missing(images).join(", ");
+        SourceError::new(
+            SourceErrorKind::LostLog,
+            format!("a {:?} was logged without column {names}", self.kind.operation).to_lowercase(),
+        )
+        .with_hint("SET GLOBAL binlog_row_image = FULL: a session or the server logs parts of rows only")
+    }
+}
+
+/// The later row with what it lacks taken from the earlier one; `None` when that lacks it too.
+fn merged(earlier: &Row, later: &Row) -> Option<Row> {
+    let cells = earlier.cells().iter().zip(later.cells());
+    let cells: Vec<Value> = cells
+        .map(|(earlier, later)| if *later == Value::Unchanged { earlier } else { later })
+        .cloned()
+        .collect();
+    (!cells.contains(&Value::Unchanged)).then(|| Row::new(cells))
+}

@@ -1,0 +1,207 @@
+//! Which server answers, and whether a stored position belongs to its log.
+
+use change::{Checkpoint, ServerIdentity, SourceError, SourceErrorKind};
+
+use crate::gtid::GtidSet;
+use crate::name::quote_literal;
+use crate::position::{LogPosition, Place};
+use crate::wire::Connection;
+
+/// What a server tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    text: String,
+    /// Whether it numbers transactions.
+    pub(crate) uses_gtids: bool,
+    /// Whether case counts in the names of tables.
+    pub(crate) case_counts: bool,
+    maria: bool,
+}
+
+/// Files of the log with their sizes in bytes.
+type Files = Vec<(String, u64)>;
+
+impl Identity {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) fn ask(connection: &mut Connection) -> Result<Self, SourceError> {
+        let context = "ask the server who it is";
+        let maria = connection.flavour().is_mariadb();
+        let names = ["server_uuid", "server_uid", "server_id", "gtid_mode", "lower_case_table_names"];
+        let quoted = names.map(quote_literal).join(", ");
+        let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({quoted})");
+        let rows = connection.query(context, &sql)?;
+        let setting = |name: &str| {
+            let row = rows.iter().find(|row| row.first().and_then(Option::as_deref) == Some(name));
+            row.and_then(|row| row.get(1)).and_then(Option::as_deref).unwrap_or_default()
+        };
+        let own = match (setting("server_uuid"), setting("server_uid")) {
+            ("", "") => format!("server_id={}", setting("server_id")),
+            ("", uid) => format!("uid={uid} server_id={}", setting("server_id")),
+            (uuid, _) => format!("uuid={uuid}"),
+        };
+        Ok(Self {
+            text: format!("{} {own}", if maria { "mariadb" } else { "mysql" }),
+            uses_gtids: maria || setting("gtid_mode") == "ON",
+            case_counts: matches!(setting("lower_case_table_names"), "0" | ""),
+            maria,
+        })
+    }
+
+    /// What is stored beside a position.
+    pub(crate) fn server(&self) -> ServerIdentity {
+        ServerIdentity::new(self.text.as_str())
+    }
+
+    /// Whether the log still holds what follows the checkpoint, as far as can be told before it is read. Returns
+    /// whether it is the very server that the checkpoint is from.
+    ///
+    /// # Errors
+    /// [`SourceErrorKind::LostLog`] when it does not.
+    pub(crate) fn expect_holds(
+        &self,
+        connection: &mut Connection,
+        checkpoint: &Checkpoint,
+        position: &LogPosition,
+    ) -> Result<bool, SourceError> {
+        let same = checkpoint.server.as_str() == self.text;
+        if !same && (position.gtids.is_none() || !self.uses_gtids) {
+            return Err(lost(format!(
+                "another server answers: it is \"{}\", the checkpoint is of \"{}\", and without GTIDs its position means \
+                 nothing here",
+                self.text, checkpoint.server
+            )));
+        }
+        if same && let Some(place) = &position.place {
+            self.expect_place(connection, place, position)?;
+        }
+        if let Some(gtids) = &position.gtids
+            && !self.maria
+            && self.uses_gtids
+        {
+            expect_gtids(connection, gtids)?;
+        }
+        Ok(same)
+    }
+
+    /// Whether the place is one of this log as it is now, and not of one that was reset.
+    fn expect_place(
+        &self,
+        connection: &mut Connection,
+        place: &Place,
+        position: &LogPosition,
+    ) -> Result<(), SourceError> {
+        let files = files(connection)?;
+        let last = files.last().map(|(name, _)| Place { file: name.as_str().into(), offset: 0 });
+        let Some((name, bytes)) = files.iter().find(|(name, _)| **name == *place.file) else {
+            if last.is_some_and(|last| last.sequence() < place.sequence()) {
+                return Err(lost(format!(
+                    "the checkpoint is at {place}, and the log ends in an earlier file: it was reset, or the server \
+                     restored from an older copy"
+                )));
+            }
+            if position.gtids.is_some() {
+                // It was purged; whether anything that follows was purged with it, the transactions tell.
+                return Ok(());
+            }
+            return Err(lost(format!("file {} of the log, where the checkpoint lies, is gone", place.file)));
+        };
+        if place.offset > *bytes {
+            return Err(lost(format!(
+                "the checkpoint is at {place}, and {name} has {bytes} bytes: the log was reset, or the server \
+                 restored from an older copy"
+            )));
+        }
+        if self.maria {
+            expect_gtids_at(connection, place, position)
+        } else {
+            expect_event_at(connection, place, *bytes)
+        }
+    }
+}
+
+/// The files of the log.
+///
+/// # Errors
+/// When the server refuses to list them.
+pub(crate) fn files(connection: &mut Connection) -> Result<Files, SourceError> {
+    let rows = connection.query("list the files of the log", "SHOW BINARY LOGS")?;
+    let read = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter().flatten();
+        Some((cells.next()?, cells.next()?.parse().ok()?))
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+/// MySQL: an offset that is not between two events is not of this log.
+fn expect_event_at(connection: &mut Connection, place: &Place, bytes: u64) -> Result<(), SourceError> {
+    if place.offset == bytes || place.offset <= 4 {
+        return Ok(());
+    }
+    let sql = format!("SHOW BINLOG EVENTS IN {} FROM {} LIMIT 1", quote_literal(&place.file), place.offset);
+    match connection.query("look at the log where the checkpoint lies", &sql) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == SourceErrorKind::Unreachable => Err(error),
+        Err(error) if error.kind() == SourceErrorKind::Permission => {
+            tracing::debug!(error = %error, "the log could not be looked at before it is read");
+            Ok(())
+        }
+        Err(error) => {
+            Err(lost(format!("the checkpoint {place} lies within an event: the log was reset"))
+                .caused_by(error))
+        }
+    }
+}
+
+/// MariaDB tells which transactions lie before a place: after a reset others do.
+fn expect_gtids_at(
+    connection: &mut Connection,
+    place: &Place,
+    position: &LogPosition,
+) -> Result<(), SourceError> {
+    let Some(ours) = &position.gtids else { return Ok(()) };
+    let theirs = gtids_at(connection, place)?;
+    if theirs.as_ref().is_none_or(|theirs| theirs == ours) {
+        return Ok(());
+    }
+    Err(lost(format!("at {place} the log holds other transactions than the checkpoint has: it was reset")))
+}
+
+/// The transactions before a place of MariaDB's log; `None` where there are none or the server cannot tell.
+///
+/// # Errors
+/// When the connection breaks.
+pub(crate) fn gtids_at(connection: &mut Connection, place: &Place) -> Result<Option<GtidSet>, SourceError> {
+    let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote_literal(&place.file), place.offset);
+    let rows = connection.query("ask which transactions lie before the checkpoint", &sql)?;
+    let told = rows.into_iter().flatten().flatten().next();
+    Ok(told.and_then(|text| text.parse().ok()))
+}
+
+/// MySQL: what was purged must be ours already, and what is ours must have been executed there.
+fn expect_gtids(connection: &mut Connection, ours: &GtidSet) -> Result<(), SourceError> {
+    let context = "ask which transactions the server knows";
+    let row = connection.query(context, "SELECT @@GLOBAL.gtid_purged, @@GLOBAL.gtid_executed")?;
+    let mut sets = row.into_iter().flatten().map(|text| {
+        let text: String = text.unwrap_or_default().split_whitespace().collect();
+        text.parse::<GtidSet>().ok()
+    });
+    let (purged, executed) = (sets.next().flatten(), sets.next().flatten());
+    if purged.is_some_and(|purged| !purged.is_within(ours)) {
+        return Err(lost("the server has purged transactions that follow the checkpoint".to_owned()));
+    }
+    if !executed.is_some_and(|executed| ours.is_within(&executed)) {
+        return Err(lost(format!(
+            "the checkpoint holds transactions that the server does not know ({ours}): its log was reset, or it was \
+             restored from an older copy"
+        )));
+    }
+    Ok(())
+}
+
+fn lost(what: String) -> SourceError {
+    SourceError::new(SourceErrorKind::LostLog, what)
+        .with_hint("the table is read anew and compared with what is known: what changed meanwhile is sent")
+}
