@@ -6,7 +6,7 @@ mod column;
 mod key;
 mod look_up;
 
-pub(crate) use column::{Column, Unfit};
+pub(crate) use column::Column;
 pub(crate) use look_up::look_up;
 
 use crate::config::MysqlConfig;

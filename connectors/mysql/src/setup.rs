@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn only_settings_that_are_wrong_are_changed() {
-        let wrong = crate::server::tests::server(
+        let wrong = server::tests::server(
             "9.7.4",
             &[
                 ("log_bin", "ON"),

@@ -9,7 +9,7 @@ mod cursor;
 mod select;
 mod start;
 
-pub(crate) use start::{Start, start};
+pub(crate) use start::start;
 
 use crate::catalog::{self, Table};
 use crate::config::MysqlConfig;

@@ -3,26 +3,14 @@
 use std::time::Duration;
 
 use change::{Position, Source};
-use testbed::mysql::{Options, Product, Server, prelude::*};
+use testbed::mysql::{Options, Server};
 
 use crate::database::{Database, PRODUCTS, SOLICITUDES, solicitudes};
 
 const KEPT: Duration = Duration::from_secs(864_000);
 
 async fn end(database: &Database) -> Position {
-    let mut client = database.client().await;
-    let (file, offset) = match database.server.product() {
-        Product::MySql => {
-            let end: Option<(String, u64, String, String, String)> =
-                client.query_first("SHOW BINARY LOG STATUS").await.unwrap();
-            end.map(|end| (end.0, end.1)).unwrap()
-        }
-        Product::MariaDb => {
-            let end: Option<(String, u64, String, String)> =
-                client.query_first("SHOW MASTER STATUS").await.unwrap();
-            end.map(|end| (end.0, end.1)).unwrap()
-        }
-    };
+    let (file, offset) = database.log_end().await;
     Position::new(format!("{file}:{offset}"))
 }
 

@@ -22,14 +22,19 @@ async fn a_user_that_does_not_exist_yet_gets_everything_it_needs_and_no_more() {
 
         let found = inspect(&config, &solicitudes()).await;
         assert!(errors(&found).is_empty(), "{product}: {:#?}", errors(&found));
-        let left: Vec<String> = statements(&config).await.into_iter().map(|statement| statement.sql).collect();
+        let left: Vec<String> =
+            statements(&config).await.into_iter().map(|statement| statement.sql).collect();
         assert!(left.is_empty(), "{product}: {left:?}");
         let source = MysqlSource::new(config.clone(), solicitudes());
         assert!(source.begin(&Beginning::Present).await.unwrap().snapshot.is_some(), "{product}");
 
         let refused = database.as_user(&config, "SELECT notas FROM solicitudes").await;
         assert!(refused.unwrap_err().contains("denied"), "{product}");
-        for statement in ["DELETE FROM solicitudes", "UPDATE solicitudes SET estado = 'APROBADA'", "CREATE TABLE x (a int)"] {
+        for statement in [
+            "DELETE FROM solicitudes",
+            "UPDATE solicitudes SET estado = 'APROBADA'",
+            "CREATE TABLE x (a int)",
+        ] {
             assert!(database.as_user(&config, statement).await.is_err(), "{product} {statement}");
         }
     }
@@ -40,8 +45,10 @@ async fn a_user_that_exists_gets_only_what_is_missing() {
     for product in PRODUCTS {
         let database = Database::make(product).await;
         database
-            .run(&["CREATE TABLE `Ventanilla.Unica` (`Id` int PRIMARY KEY, `Número` varchar(20), `Estado d'hoy` \
-                    varchar(20), `Notas` text) CHARACTER SET utf8mb4"])
+            .run(&[
+                "CREATE TABLE `Ventanilla.Unica` (`Id` int PRIMARY KEY, `Número` varchar(20), `Estado d'hoy` \
+                    varchar(20), `Notas` text) CHARACTER SET utf8mb4",
+            ])
             .await;
         let visible = format!("SELECT (`Id`), REFERENCES ON `{}`.`Ventanilla.Unica`", database.name);
         let config = database.user(&[&visible]).await;
@@ -55,10 +62,8 @@ async fn a_user_that_exists_gets_only_what_is_missing() {
         )];
         match product {
             Product::MySql => {
-                expected.push(format!(
-                    "GRANT LOCK TABLES ON `{}`.* TO `{name}`@`%`",
-                    name.replace('_', "\\_")
-                ));
+                expected
+                    .push(format!("GRANT LOCK TABLES ON `{}`.* TO `{name}`@`%`", name.replace('_', "\\_")));
                 expected.push(format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `{name}`@`%`"));
             }
             Product::MariaDb => {

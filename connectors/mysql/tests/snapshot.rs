@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use change::{Beginning, PageCursor, Position, Scope, Since, Snapshot, SnapshotPlan, Source, SourceErrorKind};
+use change::{
+    Beginning, PageCursor, Position, Scope, Since, Snapshot, SnapshotPlan, Source, SourceErrorKind,
+};
 use testbed::mysql::{Options, Product, Server, prelude::*};
 
 use crate::database::{
@@ -33,23 +35,6 @@ fn place(position: &Position) -> (String, u64) {
     (file.to_owned(), offset.parse().unwrap())
 }
 
-/// How many inserts into our table the log holds up to a position in its only or last file.
-async fn logged(database: &Database, file: &str, from: u64, to: u64) -> usize {
-    let mut client = database.client().await;
-    let events: Vec<(String, u64, String, u64, u64, String)> =
-        client.query(format!("SHOW BINLOG EVENTS IN '{file}' FROM {from}")).await.unwrap();
-    let ours = format!("({}.solicitudes)", database.name);
-    let (mut of_ours, mut count) = (false, 0);
-    for (_, _, kind, _, end, info) in events {
-        if kind == "Table_map" {
-            of_ours = info.contains(&ours);
-        } else if kind.starts_with("Write_rows") && of_ours && end <= to {
-            count += 1;
-        }
-    }
-    count
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exact_copy_holds_what_the_log_holds_up_to_its_position_and_nothing_else() {
     for product in PRODUCTS {
@@ -67,7 +52,7 @@ async fn an_exact_copy_holds_what_the_log_holds_up_to_its_position_and_nothing_e
                 }
             })
         };
-        let start = place(&database.source(&solicitudes()).begin(&Beginning::Present).await.unwrap().checkpoint.position);
+        let start = database.log_end().await;
         let writers: Vec<_> = (1..=4).map(writer).collect();
         for _ in 0..8 {
             let source = database.source(&solicitudes());
@@ -75,7 +60,8 @@ async fn an_exact_copy_holds_what_the_log_holds_up_to_its_position_and_nothing_e
             let copied = read_rows(begun.snapshot.as_mut().expect("an exact copy")).await;
             let (file, offset) = place(&begun.checkpoint.position);
             assert_eq!(file, start.0, "the log was rotated in the middle of the test");
-            assert_eq!(copied.len(), logged(&database, &file, start.1, offset).await, "{product}");
+            let logged = database.rows_logged("solicitudes", &file, (start.1, offset)).await;
+            assert_eq!(copied.len(), logged, "{product}");
         }
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
@@ -96,7 +82,10 @@ async fn the_application_goes_on_while_an_exact_copy_is_being_read() {
         assert!(soon("the first page", copy.next_page()).await.unwrap().is_some());
         soon("the insert", database.run(&[&insert(1_000_000)])).await;
         let rest = read_rows(copy).await;
-        assert!(!rest.iter().any(|row| row.contains("A-1000000")), "the copy shows what came after its beginning");
+        assert!(
+            !rest.iter().any(|row| row.contains("A-1000000")),
+            "the copy shows what came after its beginning"
+        );
     }
 }
 
@@ -115,7 +104,8 @@ async fn without_the_right_to_lock_or_with_an_open_transaction_mysql_gives_pages
     open.query_drop("BEGIN").await.unwrap();
     open.query_drop(insert(2)).await.unwrap();
     let source = database.source(&solicitudes());
-    let begun = soon("a beginning beside an open transaction", source.begin(&Beginning::Present)).await.unwrap();
+    let begun =
+        soon("a beginning beside an open transaction", source.begin(&Beginning::Present)).await.unwrap();
     assert!(begun.snapshot.is_none());
     soon("the commit", open.query_drop("COMMIT")).await.unwrap();
     assert!(source.begin(&Beginning::Present).await.unwrap().snapshot.is_some());
@@ -124,7 +114,8 @@ async fn without_the_right_to_lock_or_with_an_open_transaction_mysql_gives_pages
 #[tokio::test]
 async fn without_gtids_a_beginning_is_exact_under_the_lock_and_at_the_files_start_without_it() {
     let options = Options::new(Product::MySql).without_fsync().without_gtid();
-    let server: &'static Server = Box::leak(Box::new(Server::start(options).unwrap_or_else(|error| panic!("{error}"))));
+    let server: &'static Server =
+        Box::leak(Box::new(Server::start(options).unwrap_or_else(|error| panic!("{error}"))));
     let database = Database::on(server).await;
     database.run(&[SOLICITUDES, &insert(1)]).await;
     let exact = database.source(&solicitudes()).begin(&Beginning::Present).await.unwrap();
@@ -189,7 +180,8 @@ async fn pages_of_any_size_follow_any_key_and_go_on_from_any_cursor() {
                     let plan = SnapshotPlan::Pages { after: part.cursor.clone(), rows: 100 };
                     let rest = read_pages(&mut source.snapshot(&plan).await.unwrap()).await;
                     let rest: Vec<_> = rest.iter().flat_map(|page| page.rows.clone()).collect();
-                    let expected: Vec<_> = parts[number + 1..].iter().flat_map(|page| page.rows.clone()).collect();
+                    let expected: Vec<_> =
+                        parts[number + 1..].iter().flat_map(|page| page.rows.clone()).collect();
                     assert_eq!(rest, expected, "{product} {table} after page {number} of {size}");
                 }
             }
@@ -216,9 +208,11 @@ async fn a_page_carries_a_fence_that_later_ones_cover() {
 async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
     for product in PRODUCTS {
         let database = Database::make(product).await;
-        for (kind, day) in
-            [("date", "2020-01-01"), ("datetime", "2020-01-01 00:00:00"), ("timestamp NULL", "2020-01-01 00:00:00")]
-        {
+        for (kind, day) in [
+            ("date", "2020-01-01"),
+            ("datetime", "2020-01-01 00:00:00"),
+            ("timestamp NULL", "2020-01-01 00:00:00"),
+        ] {
             database
                 .run(&[
                     "SET sql_mode = '', time_zone = '+00:00'",
@@ -244,7 +238,9 @@ async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
 async fn a_table_without_a_key_is_read_in_one_pass_only() {
     for product in PRODUCTS {
         let database = Database::make(product).await;
-        database.run(&["CREATE TABLE sueltas (a int, UNIQUE (a))", "INSERT INTO sueltas VALUES (1), (NULL)"]).await;
+        database
+            .run(&["CREATE TABLE sueltas (a int, UNIQUE (a))", "INSERT INTO sueltas VALUES (1), (NULL)"])
+            .await;
         let source = database.source(&scope("sueltas", &["a"]));
         let error = source.snapshot(&pages(2)).await.unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Schema);
