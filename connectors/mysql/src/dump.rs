@@ -21,6 +21,8 @@ const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
 const BY_GTIDS: u16 = 4;
 /// Where each file of the log begins, behind its four magic bytes.
 pub(crate) const FILE_START: u64 = 4;
+/// The host under which servers list us among their replicas.
+pub(crate) const READER: &str = "bitacora";
 /// How often an idle server tells that it lives.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -114,7 +116,7 @@ fn announce(
 
 /// Lists us among the server's replicas, so that administrators see who reads.
 fn register(connection: &mut Connection, server_id: u32) -> Result<(), SourceError> {
-    let host = b"bitacora";
+    let host = READER.as_bytes();
     let mut command = vec![COM_REGISTER_REPLICA];
     command.extend_from_slice(&server_id.to_le_bytes());
     command.push(u8::try_from(host.len()).unwrap_or_default());

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use change::{
-    Beginning, PageCursor, Position, Scope, Since, Snapshot, SnapshotPlan, Source, SourceErrorKind,
+    Beginning, ChangeStream, PageCursor, Position, Scope, Since, Snapshot, SnapshotPlan, Source,
+    SourceErrorKind,
 };
 use testbed::mysql::{Options, Product, Server, prelude::*};
 
 use crate::database::{
     Database, PRODUCTS, SOLICITUDES, read_pages, read_rows, scope, solicitudes, soon, until,
 };
+
+/// What reading the log takes.
+const LOG_RIGHTS: &str = "REPLICATION SLAVE, REPLICATION CLIENT ON *.*";
 
 fn pages(rows: u32) -> SnapshotPlan {
     SnapshotPlan::Pages { after: None, rows }
@@ -94,7 +98,7 @@ async fn without_the_right_to_lock_or_with_an_open_transaction_mysql_gives_pages
     let database = Database::make(Product::MySql).await;
     database.run(&[SOLICITUDES, &insert(1)]).await;
     let select = format!("SELECT ON `{}`.*", database.name);
-    let user = database.user(&[&select, "REPLICATION SLAVE, REPLICATION CLIENT ON *.*"]).await;
+    let user = database.user(&[&select, LOG_RIGHTS]).await;
     let unprivileged = mysql_connector::MysqlSource::new(user, solicitudes());
     let begun = unprivileged.begin(&Beginning::Present).await.unwrap();
     assert!(begun.snapshot.is_none());
@@ -112,6 +116,34 @@ async fn without_the_right_to_lock_or_with_an_open_transaction_mysql_gives_pages
 }
 
 #[tokio::test]
+async fn a_transaction_number_that_somebody_keeps_for_later_moves_the_beginning_to_the_files_start() {
+    let options = Options::new(Product::MySql).without_fsync();
+    let server: &'static Server =
+        Box::leak(Box::new(Server::start(options).unwrap_or_else(|error| panic!("{error}"))));
+    let database = Database::on(server).await;
+    database.run(&[SOLICITUDES]).await;
+    let user = database.user(&[&format!("SELECT ON `{}`.*", database.name), LOG_RIGHTS]).await;
+    let source = mysql_connector::MysqlSource::new(user, solicitudes());
+    let plain = source.begin(&Beginning::Present).await.unwrap().checkpoint;
+    assert!(place(&plain.position).1 > 4);
+
+    let mut keeper = database.client().await;
+    keeper.query_drop("SET gtid_next = 'aaaaaaaa-0000-4000-8000-000000000000:1'").await.unwrap();
+    let begun = soon("the beginning", source.begin(&Beginning::Present)).await.unwrap().checkpoint;
+    assert_eq!(place(&begun.position).1, 4, "{}", begun.position);
+    keeper.query_drop(insert(1)).await.unwrap();
+
+    // The change comes, although its number is lower than others that were used before.
+    let mut stream = source.stream(&begun).await.unwrap();
+    let mut changes = 0;
+    while changes == 0 {
+        changes += soon("the change", stream.next()).await.unwrap().changes.len();
+    }
+    assert_eq!(changes, 1);
+    server.stop().unwrap();
+}
+
+#[tokio::test]
 async fn without_gtids_a_beginning_is_exact_under_the_lock_and_at_the_files_start_without_it() {
     let options = Options::new(Product::MySql).without_fsync().without_gtid();
     let server: &'static Server =
@@ -121,7 +153,7 @@ async fn without_gtids_a_beginning_is_exact_under_the_lock_and_at_the_files_star
     let exact = database.source(&solicitudes()).begin(&Beginning::Present).await.unwrap();
     assert!(exact.snapshot.is_some() && !exact.checkpoint.position.as_str().contains(' '));
     let select = format!("SELECT ON `{}`.*", database.name);
-    let user = database.user(&[&select, "REPLICATION SLAVE, REPLICATION CLIENT ON *.*"]).await;
+    let user = database.user(&[&select, LOG_RIGHTS]).await;
     let fenced = mysql_connector::MysqlSource::new(user, solicitudes());
     let begun = fenced.begin(&Beginning::Present).await.unwrap();
     assert!(begun.snapshot.is_none());

@@ -1,8 +1,11 @@
+//! The server among others: what it replicates from, and who reads its log beside us.
+//!
 //! A server that is itself a replica logs what it replicates only on demand, and falls silent when it stops.
 
 use change::{Finding, SourceError, SourceErrorKind};
 
 use super::Subject;
+use crate::dump;
 use crate::server::Server;
 use crate::wire::Connection;
 
@@ -13,15 +16,51 @@ pub(super) fn findings(
     connection: &mut Connection,
 ) -> Result<Vec<Finding>, SourceError> {
     let server = subject.server;
-    let Some(channels) = channels(server, connection)? else {
-        return Ok(hidden(server).into_iter().collect());
+    let mut findings: Vec<Finding> = match channels(server, connection)? {
+        None => hidden(server).into_iter().collect(),
+        Some(channels) if channels.is_empty() => {
+            vec![Finding::pass(CODE, "the server is not a replica")]
+        }
+        Some(channels) => {
+            let standing = channels.iter().filter(|channel| !channel.runs()).map(Channel::standing);
+            std::iter::once(logging(server)).chain(standing).collect()
+        }
     };
-    if channels.is_empty() {
-        return Ok(vec![Finding::pass(CODE, "the server is not a replica")]);
+    if let Some(ours) = subject.config.server_id {
+        findings.extend(clash(ours, &readers(server, connection)?));
     }
-    let mut findings = vec![logging(server)];
-    findings.extend(channels.iter().filter(|channel| !channel.runs()).map(Channel::standing));
     Ok(findings)
+}
+
+/// Who reads the log, by number and host; nobody where we may not ask
+/// (<https://dev.mysql.com/doc/refman/8.4/en/show-replicas.html>).
+fn readers(server: &Server, connection: &mut Connection) -> Result<Vec<(String, String)>, SourceError> {
+    let renamed = !server.flavour.is_mariadb() && server.flavour.version >= (8, 0, 22);
+    let sql = if renamed { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let rows = match connection.query("ask who reads the log", sql) {
+        Ok(rows) => rows,
+        Err(error) if error.kind() == SourceErrorKind::Permission => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let reader = |row: Vec<Option<String>>| {
+        let mut cells = row.into_iter().map(Option::unwrap_or_default);
+        (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
+    };
+    Ok(rows.into_iter().map(reader).collect())
+}
+
+/// Whether somebody else reads under our number. Our own kind gives its name for its host.
+fn clash(ours: u32, readers: &[(String, String)]) -> Option<Finding> {
+    let (number, host) =
+        readers.iter().find(|(number, host)| *number == ours.to_string() && host != dump::READER)?;
+    Some(
+        Finding::error(
+            "server_id",
+            format!("server_id in [source.mysql] is {number}, under which the replica {host} reads already"),
+            "the server ends the older of two readers with the same number: both would be cut off again and again",
+        )
+        .mended_by("set server_id in [source.mysql] to a number that no server of the institution has"),
+    )
 }
 
 /// One source that the server replicates from.
@@ -110,6 +149,15 @@ mod tests {
         assert!(hidden(&server("10.11.14-MariaDB", &[("gtid_slave_pos", "")])).is_none());
         let maria = server("10.11.14-MariaDB", &[("gtid_slave_pos", "0-1-2"), ("log_slave_updates", "OFF")]);
         assert!(hidden(&maria).unwrap().mend.unwrap().contains("log_slave_updates = ON"));
+    }
+
+    #[test]
+    fn a_replica_with_our_number_is_told_and_our_own_stream_is_not() {
+        let reader = |number: &str, host: &str| (number.to_owned(), host.to_owned());
+        let readers = [reader("7", "db2"), reader("4711", dump::READER)];
+        assert!(clash(7, &readers).unwrap().what.contains("db2"));
+        assert!(clash(4711, &readers).is_none());
+        assert!(clash(70, &readers).is_none());
     }
 
     #[test]
