@@ -48,6 +48,8 @@ pub(crate) struct Assembly {
     relations: Relations,
     is_partition: Option<IsPartition>,
     open: Option<Open>,
+    /// Whether a piece of the open transaction was handed out.
+    in_pieces: bool,
     changes: Vec<Change>,
     incidents: Vec<Incident>,
     bytes: usize,
@@ -67,6 +69,7 @@ impl Assembly {
             relations: Relations::default(),
             is_partition,
             open: None,
+            in_pieces: false,
             changes: Vec::new(),
             incidents: Vec::new(),
             bytes: 0,
@@ -141,12 +144,26 @@ impl Assembly {
             return self.take_committed(false);
         }
         self.bytes = 0;
+        self.in_pieces = true;
         Some(Batch {
             changes: std::mem::take(&mut self.changes),
             incidents: std::mem::take(&mut self.incidents),
             position: None,
             caught_up: false,
         })
+    }
+
+    /// Forgets the open transaction, so that it can be read again from its beginning; whether that was possible. It is
+    /// not once a piece of it has been handed out.
+    pub(crate) fn forget_open(&mut self) -> bool {
+        if self.in_pieces {
+            return false;
+        }
+        self.open = None;
+        self.changes.truncate(self.complete.changes);
+        self.incidents.truncate(self.complete.incidents);
+        self.bytes = self.complete.bytes;
+        true
     }
 
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), SourceError> {
@@ -181,6 +198,7 @@ impl Assembly {
                     return Err(DecodeError::OutOfOrder("commit outside a transaction"));
                 }
                 self.reached = self.reached.max(end_lsn);
+                self.in_pieces = false;
                 self.complete = Complete {
                     changes: self.changes.len(),
                     incidents: self.incidents.len(),

@@ -9,11 +9,14 @@
 //! - `session`, `catalog`, `publication`, `server`, `rights`, `check`, `setup`, `retention`: ordinary SQL
 //! - `wire`: the raw connection
 //! - `decode`, `relation`, `value`, `assembly`: from bytes to batches, without I/O
-//! - `identity`, `slot`, `stream`, `pump`, `walsender`: from a checkpoint to a running stream
+//! - `identity`, `slot`, `stream`, `outlet`: from a checkpoint to a thread that hands batches over
+//! - `catch_up`: a long backlog, read in pieces before streaming begins
+//! - `pump`, `walsender`: the running stream
 //! - `copy_text`, `snapshot`: copies of the table
 
 mod assembly;
 mod catalog;
+mod catch_up;
 mod check;
 mod config;
 mod copy_binary;
@@ -23,6 +26,7 @@ mod fault;
 mod identity;
 mod name;
 mod nearest;
+mod outlet;
 mod position;
 mod publication;
 mod pump;

@@ -4,17 +4,13 @@
 //! reader that is silent for `wal_sender_timeout`
 //! (<https://www.postgresql.org/docs/current/runtime-config-replication.html#GUC-WAL-SENDER-TIMEOUT>).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use change::{Batch, SourceError};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::assembly::Assembly;
-use crate::decode::DecodeError;
+use crate::outlet::{End, Outlet};
 use crate::position::Lsn;
 use crate::walsender::{ended, take_in};
 use crate::wire::{Connection, Filled, StatusUpdate};
@@ -39,35 +35,6 @@ const POSITION_EVERY: Duration = Duration::from_millis(200);
 /// The server counts microseconds from 2000-01-01.
 const SERVER_EPOCH: Duration = Duration::from_secs(946_684_800);
 
-/// What the thread and the stream's owner tell each other, beside the batches.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The position up to which the product holds everything.
-    pub(crate) acknowledged: AtomicU64,
-    /// Whether the stream is not wanted any more.
-    pub(crate) stopped: AtomicBool,
-}
-
-/// Why the thread ends.
-enum End {
-    /// The stream is not wanted any more.
-    Stopped,
-    /// It cannot go on.
-    Failed(SourceError),
-}
-
-impl From<SourceError> for End {
-    fn from(error: SourceError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<DecodeError> for End {
-    fn from(error: DecodeError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 /// What is fixed when the stream begins.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
@@ -86,8 +53,7 @@ pub(crate) struct Terms {
 pub(crate) struct Pump {
     connection: Connection,
     assembly: Assembly,
-    outlet: mpsc::Sender<Result<Batch, SourceError>>,
-    shared: Arc<Shared>,
+    outlet: Outlet,
     terms: Terms,
     heard_at: Instant,
     status_at: Instant,
@@ -102,19 +68,12 @@ pub(crate) struct Pump {
 
 impl Pump {
     /// Takes over a connection on which replication has been started.
-    pub(crate) fn new(
-        connection: Connection,
-        assembly: Assembly,
-        outlet: mpsc::Sender<Result<Batch, SourceError>>,
-        shared: Arc<Shared>,
-        terms: Terms,
-    ) -> Self {
+    pub(crate) fn new(connection: Connection, assembly: Assembly, outlet: Outlet, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             connection,
             assembly,
             outlet,
-            shared,
             terms,
             heard_at: now,
             // Long ago: the first report is due at once.
@@ -131,18 +90,8 @@ impl Pump {
 
     /// Reads until the stream is not wanted any more or cannot go on; the reason goes the way of the batches.
     pub(crate) fn run(mut self) {
-        let mut failed = match self.pump() {
-            End::Stopped => None,
-            End::Failed(error) => Some(Err(error)),
-        };
-        while let Some(last) = failed.take() {
-            match self.outlet.try_send(last) {
-                Err(TrySendError::Full(last)) if !self.is_stopped() => {
-                    failed = Some(last);
-                    thread::park_timeout(STATUS_EVERY);
-                }
-                _ => return,
-            }
+        if let End::Failed(error) = self.pump() {
+            return self.outlet.fail(error);
         }
         // The last word: what was acknowledged need not be sent again.
         match self.report(false) {
@@ -162,7 +111,7 @@ impl Pump {
     /// Takes in what has been read, hands over what is due, reports, and reads on.
     fn turn(&mut self) -> Result<(), End> {
         self.take_in()?;
-        if self.is_stopped() {
+        if self.outlet.is_stopped() {
             return Err(End::Stopped);
         }
         if self.flooding {
@@ -192,7 +141,7 @@ impl Pump {
                 self.flooding = false;
                 self.expect_alive()?;
             }
-            Filled::Closed if self.is_stopped() => return Err(End::Stopped),
+            Filled::Closed if self.outlet.is_stopped() => return Err(End::Stopped),
             Filled::Closed => return Err(ended("the server closed the connection").into()),
         }
         Ok(())
@@ -240,32 +189,21 @@ impl Pump {
 
     /// Waits until there is room for the batch, and keeps the server content meanwhile.
     fn deliver(&mut self, batch: Batch) -> Result<(), End> {
-        let mut batch = Ok(batch);
-        loop {
-            match self.outlet.try_send(batch) {
-                Ok(()) => {
-                    self.batch_at = Some(Instant::now());
-                    return Ok(());
-                }
-                Err(TrySendError::Closed(_)) => return Err(End::Stopped),
-                Err(TrySendError::Full(back)) => batch = back,
+        let mut waiting = Some(batch);
+        while let Some(batch) = waiting.take() {
+            waiting = self.outlet.offer(batch)?;
+            if waiting.is_some() {
+                self.report_if_due(false)?;
+                thread::park_timeout(self.status_left());
             }
-            if self.is_stopped() {
-                return Err(End::Stopped);
-            }
-            self.report_if_due(false)?;
-            // The receiver unparks us when it has taken a batch.
-            thread::park_timeout(self.status_left());
         }
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.shared.stopped.load(Ordering::Relaxed)
+        self.batch_at = Some(Instant::now());
+        Ok(())
     }
 
     /// How long a read may wait when the log is idle: until something else is due.
     fn idle_wait(&self) -> Duration {
-        let unsent = self.acknowledged() < self.assembly.reached();
+        let unsent = self.outlet.acknowledged() < self.assembly.reached();
         let until_status = self.status_left();
         let until_status = if unsent { until_status.min(ACKNOWLEDGE_WITHIN) } else { until_status };
         let wait = self.position_left().map_or(until_status, |left| left.min(until_status));
@@ -278,10 +216,6 @@ impl Pump {
             self.read_timeout = Some(timeout);
         }
         Ok(())
-    }
-
-    fn acknowledged(&self) -> Lsn {
-        Lsn(self.shared.acknowledged.load(Ordering::Acquire))
     }
 
     /// The interval between reports: a third of what the server bears.
@@ -302,7 +236,7 @@ impl Pump {
         if self.status_left().is_zero() {
             self.report(idle)?;
         } else if idle
-            && self.acknowledged() > self.durable_told
+            && self.outlet.acknowledged() > self.durable_told
             && self.status_at.elapsed() >= ACKNOWLEDGE_WITHIN.min(self.status_every())
         {
             self.report(false)?;
@@ -316,7 +250,7 @@ impl Pump {
     /// confirmed everything as durable if they confirm at all, and else until they have received it: it must not wait
     /// for a product that stores nothing at the moment.
     fn report(&mut self, ask_for_reply: bool) -> Result<(), SourceError> {
-        let acknowledged = self.acknowledged();
+        let acknowledged = self.outlet.acknowledged();
         let clock = SystemTime::now().duration_since(UNIX_EPOCH + SERVER_EPOCH).unwrap_or_default();
         let update = StatusUpdate {
             received: self.assembly.reached().max(acknowledged),

@@ -1,6 +1,7 @@
 //! The connector as the product sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use change::{
     Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
@@ -27,13 +28,15 @@ pub struct PostgresSource {
     config: PostgresConfig,
     scope: Scope,
     log_rate: LogRate,
+    /// Whether the server has refused to let a backlog be read in pieces: it is not asked again.
+    streams_only: Arc<AtomicBool>,
 }
 
 impl PostgresSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
     pub fn new(config: PostgresConfig, scope: Scope) -> Self {
-        Self { config, scope, log_rate: LogRate::default() }
+        Self { config, scope, log_rate: LogRate::default(), streams_only: Arc::default() }
     }
 
     async fn look_up(&self) -> Result<(Session, Table), SourceError> {
@@ -89,7 +92,8 @@ impl Source for PostgresSource {
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<PostgresStream, SourceError> {
         let (table, _) = self.prepare().await?;
         let (config, keys, checkpoint) = (self.config.clone(), self.scope.keys, checkpoint.clone());
-        blocking(move || stream::open(&config, &table, keys, &checkpoint)).await
+        let streams_only = Arc::clone(&self.streams_only);
+        blocking(move || stream::open(&config, &table, keys, &checkpoint, &streams_only)).await
     }
 
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<PostgresSnapshot, SourceError> {

@@ -1,7 +1,7 @@
 //! The log, opened at a checkpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::assembly::{Assembly, IsPartition};
 use crate::catalog::{Kind, Table};
+use crate::catch_up::{self, CatchUp};
 use crate::config::PostgresConfig;
 use crate::identity::Server;
 use crate::name::quote_ident;
+use crate::outlet::{End, Outlet, Shared};
 use crate::position::Lsn;
-use crate::pump::{Pump, Shared, Terms};
+use crate::pump::{Pump, Terms};
 use crate::relation::Target;
 use crate::slot::{self, Slot};
 use crate::wire::{Closer, Connection, Purpose};
@@ -27,33 +29,33 @@ const BATCHES_WAITING_MAX: usize = 3;
 pub struct PostgresStream {
     batches: mpsc::Receiver<Result<Batch, SourceError>>,
     shared: Arc<Shared>,
-    pump: Thread,
-    closer: Closer,
+    reader: Thread,
 }
 
 impl ChangeStream for PostgresStream {
     async fn next(&mut self) -> Result<Batch, SourceError> {
         let batch = self.batches.recv().await;
-        self.pump.unpark();
+        self.reader.unpark();
         batch.unwrap_or_else(|| Err(SourceError::new(SourceErrorKind::Unreachable, "the stream has ended")))
     }
 
     fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError> {
-        let lsn = Lsn::of(position)?;
-        self.shared.acknowledged.fetch_max(lsn.0, Ordering::Release);
+        self.shared.acknowledge(Lsn::of(position)?);
+        self.reader.unpark();
         Ok(())
     }
 }
 
 impl Drop for PostgresStream {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
-        self.closer.stop_reading();
-        self.pump.unpark();
+        self.shared.stop();
+        self.reader.unpark();
     }
 }
 
 /// Opens the log strictly after the checkpoint. Blocks.
+///
+/// A long backlog is read in pieces first, unless `streams_only`; what forbids streaming then shows after them.
 ///
 /// # Errors
 /// [`SourceErrorKind::LostLog`] when the log no longer holds what follows.
@@ -62,6 +64,7 @@ pub(crate) fn open(
     table: &Table,
     keys: bool,
     checkpoint: &Checkpoint,
+    streams_only: &Arc<AtomicBool>,
 ) -> Result<PostgresStream, SourceError> {
     let at = Lsn::of(&checkpoint.position)?;
     let mut connection = Connection::open(config, Purpose::Replication)?;
@@ -69,40 +72,49 @@ pub(crate) fn open(
     server.expect_history_of(&mut connection, checkpoint)?;
     let slot = slot::wait_until_free(&mut connection, &config.slot)?;
     expect_holds(slot, config, at)?;
-    let server_patience = sender_timeout(&mut connection)?;
-
-    let gather = start(&mut connection, config, at)?;
-    // The server starts where the slot stands, whatever was asked for. Had someone moved it since it was looked
-    // at, changes would be missing without a word.
-    let mut onlooker = Connection::open(config, Purpose::Sql)?;
-    let slot = Slot::read(&mut onlooker, &config.slot)?;
-    expect_holds(slot, config, at)?;
-    onlooker.terminate();
 
     let target = Target::new(table, keys);
     let partitioned = table.kind == Kind::Partitioned;
-    let assembly = Assembly::new(target, at, partitioned.then(|| partition_lookup(config, table.oid)));
-    let terms =
-        Terms { publication: config.publication.clone(), log_end: server.flushed, server_patience, gather };
-    tracing::info!(slot = config.slot, position = %at, "stream opened");
-    spawn(connection, assembly, at, terms)
+    let mut assembly = Assembly::new(target, at, partitioned.then(|| partition_lookup(config, table.oid)));
+    let log_end = server.flushed;
+    let pieces = !server.standby && !streams_only.load(Ordering::Relaxed) && catch_up::is_long(at, log_end);
+    if !pieces {
+        let terms = start(&mut connection, config, at, log_end)?;
+        let closer = connection.closer()?;
+        return spawn(at, closer, move |outlet| Pump::new(connection, assembly, outlet, terms).run());
+    }
+    let closer = connection.closer()?;
+    let (config, refused) = (config.clone(), Arc::clone(streams_only));
+    spawn(at, closer, move |outlet| {
+        let caught_up = CatchUp::new(&config, &mut connection, &mut assembly, &outlet).run(&refused);
+        let started =
+            caught_up.and_then(|()| Ok(start(&mut connection, &config, assembly.reached(), log_end)?));
+        match started {
+            Ok(terms) => Pump::new(connection, assembly, outlet, terms).run(),
+            Err(end) => {
+                outlet.let_go_of_connection();
+                drop(connection);
+                if let End::Failed(error) = end {
+                    outlet.fail(error);
+                }
+            }
+        }
+    })
 }
 
 fn spawn(
-    connection: Connection,
-    assembly: Assembly,
     at: Lsn,
-    terms: Terms,
+    closer: Closer,
+    read: impl FnOnce(Outlet) + Send + 'static,
 ) -> Result<PostgresStream, SourceError> {
-    let closer = connection.closer()?;
-    let shared = Arc::new(Shared { acknowledged: AtomicU64::new(at.0), stopped: AtomicBool::new(false) });
-    let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let pump = Pump::new(connection, assembly, outlet, Arc::clone(&shared), terms);
-    let thread = thread::Builder::new().name("postgres-log".to_owned()).spawn(move || pump.run());
+    let shared = Arc::new(Shared::new(at, closer));
+    let (sender, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let outlet = Outlet::new(sender, Arc::clone(&shared));
+    let thread = thread::Builder::new().name("postgres-log".to_owned()).spawn(move || read(outlet));
     let thread = thread.map_err(|error| {
         SourceError::new(SourceErrorKind::Busy, "start the thread that reads the log").caused_by(error)
     })?;
-    Ok(PostgresStream { batches, shared, pump: thread.thread().clone(), closer })
+    Ok(PostgresStream { batches, shared, reader: thread.thread().clone() })
 }
 
 /// Whether the slot still holds everything after `at`.
@@ -115,14 +127,30 @@ fn expect_holds(slot: Option<Slot>, config: &PostgresConfig, at: Lsn) -> Result<
     Ok(())
 }
 
-fn start(connection: &mut Connection, config: &PostgresConfig, at: Lsn) -> Result<Duration, SourceError> {
+/// Starts streaming strictly after `at`.
+fn start(
+    connection: &mut Connection,
+    config: &PostgresConfig,
+    at: Lsn,
+    log_end: Lsn,
+) -> Result<Terms, SourceError> {
+    let server_patience = sender_timeout(connection)?;
     // The replication grammar takes a backslash in a string for itself, unlike SQL's escape strings.
     let publications = quote_ident(&config.publication).replace('\'', "''");
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {at} (proto_version '1', publication_names '{publications}')",
         quote_ident(&config.slot)
     );
-    connection.start_replication(&format!("start streaming from slot \"{}\"", config.slot), &command)
+    let context = format!("start streaming from slot \"{}\"", config.slot);
+    let gather = connection.start_replication(&context, &command)?;
+    // The server starts where the slot stands, whatever was asked for. Had someone moved it since it was looked
+    // at, changes would be missing without a word.
+    let mut onlooker = Connection::open(config, Purpose::Sql)?;
+    let slot = Slot::read(&mut onlooker, &config.slot)?;
+    expect_holds(slot, config, at)?;
+    onlooker.terminate();
+    tracing::info!(slot = config.slot, position = %at, "stream opened");
+    Ok(Terms { publication: config.publication.clone(), log_end, server_patience, gather })
 }
 
 fn sender_timeout(connection: &mut Connection) -> Result<Duration, SourceError> {

@@ -23,7 +23,7 @@ pub(crate) fn take_in(assembly: &mut Assembly, raw: Raw<'_>, publication: &str) 
 
 /// PostgreSQL 18 does not fail where the publication is missing at some place in the log: it warns, and skips the
 /// changes there. The warning's text comes in the server's language; nothing else warns with this code here.
-fn notice(body: &[u8], publication: &str) -> Result<(), SourceError> {
+pub(crate) fn notice(body: &[u8], publication: &str) -> Result<(), SourceError> {
     const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
     if sqlstate(body) == OBJECT_NOT_IN_PREREQUISITE_STATE {
         return Err(unpublished(publication).caused_by(refused("stream the log", body)));

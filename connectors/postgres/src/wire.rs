@@ -81,6 +81,11 @@ impl Connection {
         self.version
     }
 
+    /// The number of the server's process that serves this connection.
+    pub(crate) fn process(&self) -> u32 {
+        self.cancel_key.0.unsigned_abs()
+    }
+
     /// Ends reading from another thread.
     ///
     /// # Errors
@@ -123,6 +128,14 @@ impl Connection {
             }
         }
         refusal.map_or(Ok(rows), Err)
+    }
+
+    /// Sends a statement, whose answer is then read message by message.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) fn ask(&mut self, sql: &str) -> Result<(), SourceError> {
+        self.send_query(sql)
     }
 
     /// Starts a `COPY … TO STDOUT`; its rows follow as messages of type `d`, then `c`, then what ends a
