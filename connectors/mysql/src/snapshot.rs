@@ -22,6 +22,8 @@ use select::Copied;
 const PAGE_ROWS: usize = 8192;
 /// Bytes after which such a page ends early.
 const PAGE_BYTES: usize = 2 << 20;
+/// Bytes after which a page by key ends early: rows may be of any width.
+const KEYED_PAGE_BYTES: usize = 16 << 20;
 /// Pages that wait for the product: one, so that the next is read while it works on the last.
 const PAGES_WAITING_MAX: usize = 1;
 
@@ -163,6 +165,8 @@ struct Filling {
     page: Page,
     bytes: usize,
     kept: Option<Vec<String>>,
+    /// Takes no more rows.
+    closed: bool,
 }
 
 impl Filling {
@@ -182,6 +186,9 @@ fn copy(
     let mut filling = Filling::default();
     let mut unwanted = false;
     let copying = connection.for_each_row("copy the table", sql, |cells| {
+        if filling.closed {
+            return Ok(());
+        }
         let row = copied.row(cells)?;
         filling.bytes += row.bytes;
         filling.kept = (!row.kept.is_empty()).then_some(row.kept);
@@ -219,24 +226,30 @@ fn copy_pages(
     connection: &mut Connection,
     copied: &Copied,
     mut kept: Option<Vec<String>>,
-    rows: u32,
+    rows_max: u32,
     outlet: &Outlet,
 ) -> Result<(), End> {
+    let mut rows = rows_max;
     loop {
         let sql = copied.page(kept.as_deref(), rows);
-        let filling = copy(connection, copied, &sql, |_| Ok(()))?;
+        let filling = copy(connection, copied, &sql, |filling| {
+            filling.closed = filling.bytes >= KEYED_PAGE_BYTES;
+            Ok(())
+        })?;
         let mut page = filling.page;
         // Asked for after the page was read: a transaction is in the log before other sessions see it, so that
         // whatever the page shows comes before the fence.
         page.fence = Some(log_end(connection)?.fence());
         page.cursor = filling.kept.as_deref().map(cursor::write);
-        let whole = u32::try_from(page.rows.len()).is_ok_and(|count| count >= rows);
+        let count = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
         if !page.rows.is_empty() {
             send(outlet, page)?;
         }
-        if !whole {
+        if count < rows && !filling.closed {
             return Ok(());
         }
+        // The rest of a page that ended early was sent in vain: the next one asks for fewer rows.
+        rows = if filling.closed { count.max(1) } else { rows.saturating_mul(2).min(rows_max) };
         kept = filling.kept;
     }
 }

@@ -82,6 +82,20 @@ async fn a_user_that_exists_gets_only_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_user_without_any_right_is_not_made_anew() {
+    for product in PRODUCTS {
+        let database = Database::make(product).await;
+        database.run(&[SOLICITUDES]).await;
+        let config = database.user(&[]).await;
+        let printed = statements(&config).await;
+        // Its password stays the one that it has.
+        database.run_printed(&printed, "otra").await;
+        let found = inspect(&config, &solicitudes()).await;
+        assert!(errors(&found).is_empty(), "{product}: {:#?}", errors(&found));
+    }
+}
+
+#[tokio::test]
 async fn what_is_printed_can_be_applied_by_an_administrator() {
     for product in PRODUCTS {
         let database = Database::make(product).await;

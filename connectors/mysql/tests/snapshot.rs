@@ -237,6 +237,22 @@ async fn a_page_carries_a_fence_that_later_ones_cover() {
 }
 
 #[tokio::test]
+async fn pages_of_wide_rows_end_early_and_none_is_missing() {
+    for product in PRODUCTS {
+        let database = Database::make(product).await;
+        database.run(&["CREATE TABLE anchas (id int PRIMARY KEY, t longtext)"]).await;
+        let insert = |id| format!("INSERT INTO anchas VALUES ({id}, repeat('x', 1000000))");
+        let statements: Vec<String> = (0..50).map(insert).collect();
+        database.run(&statements.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let source = database.source(&scope("anchas", &["id", "t"]));
+        let pages = read_pages(&mut source.snapshot(&pages(100)).await.unwrap()).await;
+        let sizes: Vec<usize> = pages.iter().map(|page| page.rows.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 50, "{product}: {sizes:?}");
+        assert!(sizes.iter().all(|size| *size <= 17), "{product}: {sizes:?}");
+    }
+}
+
+#[tokio::test]
 async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
     for product in PRODUCTS {
         let database = Database::make(product).await;
