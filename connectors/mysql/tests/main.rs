@@ -1,4 +1,11 @@
 //! The connector against real servers.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod agreement;
+mod check;
 mod database;
+mod retention;
+mod setup;
+mod snapshot;
 mod streaming;
