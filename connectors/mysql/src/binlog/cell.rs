@@ -227,7 +227,7 @@ fn decimal(cell: &[u8], whole: usize, scale: usize) -> Result<Value, DecodeError
         Ok(format!("{value:0digits$}"))
     };
     let mut before = String::new();
-    if whole % 9 > 0 {
+    if !whole.is_multiple_of(9) {
         before.push_str(&group(whole % 9)?);
     }
     for _ in 0..whole / 9 {
@@ -237,7 +237,7 @@ fn decimal(cell: &[u8], whole: usize, scale: usize) -> Result<Value, DecodeError
     for _ in 0..scale / 9 {
         after.push_str(&group(9)?);
     }
-    if scale % 9 > 0 {
+    if !scale.is_multiple_of(9) {
         after.push_str(&group(scale % 9)?);
     }
     let kept = before.trim_start_matches('0');
