@@ -98,12 +98,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ledger", &["change", "normalizer"]),
     ("delivery", &["change", "normalizer"]),
     ("pipeline", &["change", "normalizer", "ledger", "delivery"]),
-    ("postgres-connector", &["change"]),
+    ("trust", &[]),
+    ("postgres-connector", &["change", "trust"]),
+    ("mysql-connector", &["change", "trust"]),
     ("tablero", &[]),
     ("testbed", &[]),
     (
         "bitacora",
-        &["change", "normalizer", "ledger", "delivery", "pipeline", "postgres-connector", "tablero"],
+        &[
+            "change",
+            "normalizer",
+            "ledger",
+            "delivery",
+            "pipeline",
+            "postgres-connector",
+            "mysql-connector",
+            "tablero",
+        ],
     ),
 ];
 
@@ -131,7 +142,7 @@ fn the_pipeline_is_built_without_any_connector() {
         let needs = graph.all_needs(package);
         let connectors: Vec<&&str> = needs.iter().filter(|name| name.ends_with("-connector")).collect();
         assert!(connectors.is_empty(), "{package} is built with {connectors:?}");
-        for driver in ["tokio-postgres", "postgres-protocol"] {
+        for driver in ["tokio-postgres", "postgres-protocol", "mysql_common", "mysql_async"] {
             assert!(!needs.contains(driver), "{package} is built with {driver}");
         }
     }
@@ -146,6 +157,9 @@ fn a_driver_reaches_no_further_than_its_owner() {
         ("tokio-postgres", &["postgres-connector"][..]),
         ("postgres-protocol", &["postgres-connector"]),
         ("tokio-postgres-rustls", &["postgres-connector"]),
+        ("mysql_common", &["mysql-connector"]),
+        // The product has a wire of its own.
+        ("mysql_async", &[]),
         ("rusqlite", &["ledger"]),
         // The command line asks its daemon, and reads addresses.
         ("reqwest", &["delivery", "bitacora"]),

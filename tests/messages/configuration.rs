@@ -84,7 +84,7 @@ async fn a_batch_that_the_dashboard_would_refuse_names_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rehearsal_of_an_engine_that_is_not_built_in_says_so() {
-    let text = mistake(|config| replace(&mut config.source, "\"postgres\"", "\"mysql\"")).await;
+    let text = mistake(|config| replace(&mut config.source, "\"postgres\"", "\"sqlserver\"")).await;
     insta::assert_snapshot!(text);
 }
 

@@ -149,7 +149,7 @@ pub struct InitArgs {
 pub enum EngineName {
     /// PostgreSQL 13 to 18
     Postgres,
-    /// MySQL and MariaDB
+    /// MySQL 8.0 to 9.x, MariaDB 10.6 and newer
     Mysql,
     /// Microsoft SQL Server
     Sqlserver,

@@ -13,11 +13,11 @@ use pipeline::{
     CaptureSettings, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError, Settings,
     UpkeepSettings,
 };
-use postgres_connector::PostgresSource;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Engine, Secrets};
+use crate::config::{Config, Secrets};
 use crate::control::{Client, Reload, Server};
+use crate::engine::AnySource;
 use crate::exit::Failure;
 
 /// How long the daemon waits for a ledger that another command holds.
@@ -132,15 +132,7 @@ pub(crate) fn mapping(config: &Config) -> Result<Mapping, Failure> {
 }
 
 /// The connector of `config`.
-pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<PostgresSource, Failure> {
-    if config.source.engine != Engine::Postgres {
-        return Err(Failure::usage(format!(
-            "this version captures PostgreSQL only, and [source] engine is \"{}\"",
-            config.source.engine.name()
-        ))
-        .for_the_data("nothing was read and nothing was sent")
-        .with_hint("write engine = \"postgres\", or install a version of bitacora that names this engine"));
-    }
+pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<AnySource, Failure> {
     let scope = Scope {
         table: config.source.table.clone(),
         columns: mapping.columns().to_vec(),
@@ -149,7 +141,7 @@ pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<PostgresSourc
             .opening_column()
             .map(|column| Since { column: column.to_owned(), day: day_number(config.backfill.from) - 1 }),
     };
-    Ok(PostgresSource::new(config.to_postgres(), scope))
+    AnySource::new(config, scope)
 }
 
 fn day_number(day: NaiveDate) -> i32 {

@@ -7,6 +7,7 @@
 //! - `commands`: one file per command
 //! - `terminal`, `progress`: tables, numbers and progress as people read them
 //! - `daemon`: the product put together from a configuration
+//! - `engine`: whichever engine the configuration names
 //! - `control`: how commands reach a running daemon
 //! - `serve`: status page, health and metrics
 //! - `logging`, `stop`: log lines and signals
@@ -16,6 +17,7 @@ mod commands;
 pub mod config;
 mod control;
 mod daemon;
+mod engine;
 pub mod exit;
 mod logging;
 mod progress;

@@ -11,8 +11,17 @@ use tracing_subscriber::{Layer, fmt};
 use crate::args::LogFormat;
 
 /// The product's own crates: libraries speak up only when something is wrong, or a little at `-vv`.
-const OWN: [&str; 8] =
-    ["bitacora", "change", "normalizer", "ledger", "delivery", "pipeline", "tablero", "postgres_connector"];
+const OWN: [&str; 9] = [
+    "bitacora",
+    "change",
+    "normalizer",
+    "ledger",
+    "delivery",
+    "pipeline",
+    "tablero",
+    "postgres_connector",
+    "mysql_connector",
+];
 
 /// Sends log lines to stderr from now on.
 ///

@@ -56,9 +56,9 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
 fn next_steps(path: &Path, engine: EngineName) -> String {
     let file = path.display();
     let caveat = match engine {
-        EngineName::Postgres => "",
-        EngineName::Mysql | EngineName::Sqlserver => {
-            "\nThis version of bitacora captures PostgreSQL only: the file can be checked for mistakes, \
+        EngineName::Postgres | EngineName::Mysql => "",
+        EngineName::Sqlserver => {
+            "\nThis version of bitacora captures PostgreSQL, MySQL and MariaDB only: the file can be checked for mistakes, \
              not run.\n"
         }
     };

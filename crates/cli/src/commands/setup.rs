@@ -30,7 +30,7 @@ pub(crate) async fn setup(context: &Context, args: &SetupArgs) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// The statements as a script that a person can read and `psql` can run.
+/// The statements as a script that a person can read and the server's own client can run.
 fn script(config: &str, statements: &[Statement]) -> String {
     let mut text = format!("-- What the database needs for {config}, as a script for its administrator.\n");
     if statements.is_empty() {

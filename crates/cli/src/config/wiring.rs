@@ -1,8 +1,9 @@
 //! The same settings in the words of the crates that need them.
 
 use ::delivery::DeliveryConfig;
+use mysql_connector::MysqlConfig;
 use normalizer::MappingConfig;
-use postgres_connector::{PostgresConfig, TlsMode};
+use postgres_connector::PostgresConfig;
 
 use super::{Config, Tls};
 
@@ -34,6 +35,8 @@ impl Config {
     /// The PostgreSQL server and what is ours on it.
     #[must_use]
     pub fn to_postgres(&self) -> PostgresConfig {
+        use postgres_connector::TlsMode;
+
         let source = &self.source;
         PostgresConfig {
             host: source.host.clone(),
@@ -41,15 +44,38 @@ impl Config {
             database: source.database.clone(),
             user: source.user.clone(),
             password: source.password.as_ref().map(|password| password.expose().to_owned()),
-            tls: match source.tls {
-                Tls::Disable => TlsMode::Disable,
-                Tls::Require => TlsMode::Require,
-                Tls::VerifyCa => TlsMode::VerifyCa,
-                Tls::VerifyFull => TlsMode::VerifyFull,
-            },
+            tls: self.tls_mode([TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull]),
             tls_ca: source.tls_ca.as_ref().map(|file| file.path.clone()),
             slot: source.postgres.slot.clone(),
             publication: source.postgres.publication.clone(),
+        }
+    }
+
+    /// The MySQL or MariaDB server, and as which replica we read its log.
+    #[must_use]
+    pub fn to_mysql(&self) -> MysqlConfig {
+        use mysql_connector::TlsMode;
+
+        let source = &self.source;
+        MysqlConfig {
+            host: source.host.clone(),
+            port: source.port,
+            database: source.database.clone(),
+            user: source.user.clone(),
+            password: source.password.as_ref().map(|password| password.expose().to_owned()),
+            tls: self.tls_mode([TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull]),
+            tls_ca: source.tls_ca.as_ref().map(|file| file.path.clone()),
+            server_id: source.mysql.server_id,
+        }
+    }
+
+    /// The one of four modes, from the weakest to the strongest, that the configuration asks for.
+    fn tls_mode<T>(&self, [disable, require, verify_ca, verify_full]: [T; 4]) -> T {
+        match self.source.tls {
+            Tls::Disable => disable,
+            Tls::Require => require,
+            Tls::VerifyCa => verify_ca,
+            Tls::VerifyFull => verify_full,
         }
     }
 }
