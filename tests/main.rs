@@ -9,6 +9,7 @@
 //!   what must have arrived
 //! - [`conformance`]: what every engine must do, written once over [`support::backend::Backend`]
 //! - [`postgres`]: PostgreSQL as a backend, and what only PostgreSQL has
+//! - [`mysql`]: MySQL and MariaDB as backends, and what only they have
 //! - [`delivery`]: an endpoint that fails in every way, batches, schedule
 //! - [`operation`]: commands, status, ledger, as an operator meets them
 //! - [`messages`]: the errors that people read, word for word
@@ -25,6 +26,7 @@ mod conformance;
 mod delivery;
 mod dependencies;
 mod messages;
+mod mysql;
 mod operation;
 mod postgres;
 mod support;

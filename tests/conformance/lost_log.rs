@@ -1,4 +1,5 @@
-//! The database has thrown away what the product would have read next.
+//! The database has thrown away what the product would have read next. Where the log belongs to the whole server, that
+//! cannot be done to a shared one.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ fn mended(status: &Value, count: usize) -> bool {
 }
 
 pub(crate) async fn a_log_lost_while_stopped_is_noticed_and_mended<B: Backend>() {
-    let scene = Scene::<B>::new().await;
+    let scene = Scene::<B>::own(|_| {}).await;
     for numero in ["S-1", "S-2", "S-3"] {
         scene.open(numero, "RECIBIDA").await;
     }
@@ -56,7 +57,7 @@ pub(crate) async fn a_log_lost_while_stopped_is_noticed_and_mended<B: Backend>()
 }
 
 pub(crate) async fn a_log_lost_while_streaming_is_noticed_and_mended<B: Backend>() {
-    let scene = Scene::<B>::new().await;
+    let scene = Scene::<B>::own(|_| {}).await;
     scene.open("S-1", "RECIBIDA").await;
     scene.open("S-2", "RECIBIDA").await;
     let daemon = scene.product.run().await;
@@ -79,7 +80,7 @@ pub(crate) async fn a_log_lost_while_streaming_is_noticed_and_mended<B: Backend>
 /// order in which it happened, and the last status of every request.
 pub(crate) async fn a_log_lost_under_load_ends_with_the_right_statuses<B: Backend>() {
     let _alone = heavy::alone().await;
-    let scene = Scene::<B>::with(|config| config.schedule = "every = \"1s\"\n".into()).await;
+    let scene = Scene::<B>::own(|config| config.schedule = "every = \"1s\"\n".into()).await;
     let daemon = scene.product.run().await;
     let load = Load::start(&scene.backend, seed(), 300);
     for gaps in 1..=2 {

@@ -133,11 +133,12 @@ impl<B: Backend> Worker<B> {
                      WHERE NOT EXISTS (SELECT 1 FROM solicitudes WHERE numero = '{numero}')"
                 )
             }
-            // One in five of these repeats the status that the request already has.
+            // One in five of these repeats the status that the request already has. The time comes first: where
+            // assignments take effect one after the other, it must still see the former status.
             _ => format!(
-                "UPDATE solicitudes SET estado = '{estado}', \
-                 fecha_modificacion = CASE WHEN estado = '{estado}' THEN fecha_modificacion ELSE '{moment}' END \
-                 WHERE numero = '{numero}'"
+                "UPDATE solicitudes SET \
+                 fecha_modificacion = CASE WHEN estado = '{estado}' THEN fecha_modificacion ELSE '{moment}' END, \
+                 estado = '{estado}' WHERE numero = '{numero}'"
             ),
         }
     }
