@@ -5,9 +5,10 @@ use chrono::{NaiveDateTime, TimeDelta};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
-use tokio_postgres::{Client, Error, Statement, Transaction};
 
-use crate::history::Extras;
+use crate::database::{Session, literal, moment_text};
+use crate::failure::Failure;
+use crate::history::{self, Extras};
 use crate::institution::{SERVICES, STATES, State, local_now};
 use crate::truth::Request;
 
@@ -59,16 +60,9 @@ struct Move {
     at: NaiveDateTime,
 }
 
-struct Statements {
-    set_state: Statement,
-    edit: Statement,
-    insert: Statement,
-}
-
 /// One connection, and the requests that only it changes: so their order is beyond doubt.
 pub(crate) struct Clerk {
-    client: Client,
-    statements: Statements,
+    session: Session,
     rng: StdRng,
     clock: NaiveDateTime,
     name: usize,
@@ -80,47 +74,19 @@ pub(crate) struct Clerk {
 }
 
 impl Clerk {
-    /// Prepares the statements.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub(crate) async fn new(
-        client: Client,
-        name: usize,
-        requests: Vec<Request>,
-        rng: StdRng,
-    ) -> Result<Clerk, Error> {
-        let set_state = "UPDATE solicitudes SET estado = $1, fecha_modificacion = $2 WHERE numero = $3";
-        let edit = "UPDATE solicitudes SET observaciones = $1, monto = monto + 100, fecha_modificacion = $2 \
-                    WHERE numero = $3";
-        let insert = "INSERT INTO solicitudes (numero, servicio, solicitante, cedula, provincia, monto, estado, \
-                      observaciones, fecha_apertura, fecha_modificacion) \
-                      VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8, $9, $9)";
-        let statements = Statements {
-            set_state: client.prepare(set_state).await?,
-            edit: client.prepare(edit).await?,
-            insert: client.prepare(insert).await?,
-        };
+    /// Somebody who has these requests to work on.
+    pub(crate) fn new(session: Session, name: usize, requests: Vec<Request>, rng: StdRng) -> Clerk {
         let old =
             (0..requests.len()).filter(|&index| requests.get(index).is_some_and(Request::is_before_floor));
         let old = old.collect();
-        Ok(Clerk {
-            client,
-            statements,
-            rng,
-            clock: local_now(),
-            name,
-            requests,
-            old,
-            tally: Tally::default(),
-        })
+        Clerk { session, rng, clock: local_now(), name, requests, old, tally: Tally::default() }
     }
 
     /// One transaction of the day's business.
     ///
     /// # Errors
     /// What the database says; then nothing of it counts.
-    pub(crate) async fn work(&mut self) -> Result<(), Error> {
+    pub(crate) async fn work(&mut self) -> Result<(), Failure> {
         match self.rng.random_range(0..100) {
             0..42 => self.advance(1, End::Commit).await,
             42..52 => {
@@ -143,28 +109,27 @@ impl Clerk {
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) async fn change_many_at_once(&mut self) -> Result<(), Error> {
+    pub(crate) async fn change_many_at_once(&mut self) -> Result<(), Failure> {
         for end in [End::Rollback, End::Commit] {
             let mut indexes: Vec<usize> = (0..self.requests.len()).choose_multiple(&mut self.rng, MASS);
             indexes.sort_unstable();
             let at = self.tick();
             let Some(to) = STATES.choose(&mut self.rng) else { return Ok(()) };
             let moves: Vec<Move> = indexes.into_iter().map(|index| Move { index, to, at }).collect();
-            let numbers: Vec<&str> = moves
+            let numbers: Vec<String> = moves
                 .iter()
-                .filter_map(|made| Some(self.requests.get(made.index)?.number.as_str()))
+                .filter_map(|made| Some(literal(&self.requests.get(made.index)?.number)))
                 .collect();
-            let sql = "UPDATE solicitudes SET estado = $1, fecha_modificacion = $2 WHERE numero = ANY ($3)";
-            let transaction = self.client.transaction().await?;
-            transaction.execute(sql, &[&to.code, &at, &numbers]).await?;
-            finish(transaction, end, &mut self.tally).await?;
+            self.session.run("BEGIN").await?;
+            self.set_state(to, at, &numbers.join(", ")).await?;
+            self.finish(end).await?;
             self.note(end, &moves);
         }
         Ok(())
     }
 
     /// `count` changes of status in one transaction, now and then of one request.
-    async fn advance(&mut self, count: usize, end: End) -> Result<(), Error> {
+    async fn advance(&mut self, count: usize, end: End) -> Result<(), Failure> {
         let mut moves: Vec<Move> = Vec::with_capacity(count);
         for _ in 0..count {
             let index = match moves.last() {
@@ -175,43 +140,50 @@ impl Clerk {
                 moves.push(next);
             }
         }
-        let transaction = self.client.transaction().await?;
+        self.session.run("BEGIN").await?;
         for made in &moves {
-            set_state(&transaction, &self.statements, &self.requests, *made).await?;
+            self.make(*made).await?;
         }
-        finish(transaction, end, &mut self.tally).await?;
+        self.finish(end).await?;
         self.note(end, &moves);
         Ok(())
     }
 
     /// A transaction that changes its mind half-way: what came after the savepoint never happened.
-    async fn change_with_a_savepoint(&mut self) -> Result<(), Error> {
+    async fn change_with_a_savepoint(&mut self) -> Result<(), Failure> {
         let index = self.choose();
         let other = if self.rng.random_bool(0.5) { index } else { self.choose() };
         let kept: Vec<Move> = self.next_move(index, &[]).into_iter().collect();
         let undone = self.next_move(other, &kept);
-        let mut transaction = self.client.transaction().await?;
+        self.session.run("BEGIN").await?;
         for made in &kept {
-            set_state(&transaction, &self.statements, &self.requests, *made).await?;
+            self.make(*made).await?;
         }
-        let savepoint = transaction.savepoint("regret").await?;
+        self.session.run("SAVEPOINT regret").await?;
         if let Some(made) = undone {
-            set_state(&savepoint, &self.statements, &self.requests, made).await?;
+            self.make(made).await?;
         }
-        savepoint.rollback().await?;
-        finish(transaction, End::Commit, &mut self.tally).await?;
+        self.session.run("ROLLBACK TO SAVEPOINT regret").await?;
+        self.finish(End::Commit).await?;
         self.tally.savepoints_rolled_back += 1;
         self.note(End::Commit, &kept);
         Ok(())
     }
 
     /// A remark and an amount: of no interest to the dashboard, even though the modification time moves.
-    async fn edit_another_column(&mut self) -> Result<(), Error> {
+    async fn edit_another_column(&mut self) -> Result<(), Failure> {
         let index = self.choose();
         let at = self.tick();
         let remark = Extras::make(&mut self.rng).remark;
         let Some(request) = self.requests.get_mut(index) else { return Ok(()) };
-        self.client.execute(&self.statements.edit, &[&remark, &at, &request.number]).await?;
+        let sql = format!(
+            "UPDATE solicitudes SET observaciones = {}, monto = monto + 100, fecha_modificacion = '{}' \
+             WHERE numero = {}",
+            literal(remark),
+            moment_text(at),
+            literal(&request.number)
+        );
+        self.session.run(&sql).await?;
         request.modified = at;
         self.tally.committed += 1;
         self.tally.edits += 1;
@@ -219,55 +191,39 @@ impl Clerk {
     }
 
     /// Forms are saved twice: the status is written again as it was.
-    async fn set_the_same_status_again(&mut self) -> Result<(), Error> {
+    async fn set_the_same_status_again(&mut self) -> Result<(), Failure> {
         let index = self.choose();
         let at = self.tick();
-        let Some(request) = self.requests.get_mut(index) else { return Ok(()) };
-        let statement = &self.statements.set_state;
-        self.client.execute(statement, &[&request.state.code, &at, &request.number]).await?;
-        request.set(request.state, at);
+        let Some(request) = self.requests.get(index) else { return Ok(()) };
+        let same = Move { index, to: request.state, at };
+        self.make(same).await?;
+        self.note(End::Commit, &[same]);
         self.tally.committed += 1;
         self.tally.repeats += 1;
         Ok(())
     }
 
-    async fn insert(&mut self) -> Result<(), Error> {
+    async fn insert(&mut self) -> Result<(), Failure> {
         let at = self.tick();
         let number = format!("SOL-{}-{}{:06}", at.format("%Y"), self.name, self.tally.inserted + 1);
         let service = SERVICES.choose(&mut self.rng).unwrap_or(&SERVICES[0]);
         let state = &STATES[0];
-        let extras = Extras::make(&mut self.rng);
-        let amount = extras.amount_text();
-        let Extras { applicant, identity_card, province, remark, .. } = extras;
-        self.client
-            .execute(
-                &self.statements.insert,
-                &[
-                    &number,
-                    &service.code,
-                    &applicant,
-                    &identity_card,
-                    &province,
-                    &amount,
-                    &state.code,
-                    &remark,
-                    &at,
-                ],
-            )
-            .await?;
-        self.requests.push(Request::new(number, service, at, (state, at)));
+        let request = Request::new(number, service, at, (state, at));
+        let row = history::row(&request, &Extras::make(&mut self.rng));
+        self.session.run(&format!("{}{row}", history::INSERT)).await?;
+        self.requests.push(request);
         self.tally.committed += 1;
         self.tally.inserted += 1;
         Ok(())
     }
 
     /// A request from before 2020 still moves, but the dashboard must not hear of it.
-    async fn change_what_is_too_old(&mut self) -> Result<(), Error> {
+    async fn change_what_is_too_old(&mut self) -> Result<(), Failure> {
         let Some(&index) = self.old.choose(&mut self.rng) else { return Ok(()) };
         let Some(made) = self.next_move(index, &[]) else { return Ok(()) };
-        let transaction = self.client.transaction().await?;
-        set_state(&transaction, &self.statements, &self.requests, made).await?;
-        finish(transaction, End::Commit, &mut self.tally).await?;
+        self.session.run("BEGIN").await?;
+        self.make(made).await?;
+        self.finish(End::Commit).await?;
         self.tally.before_2020 += 1;
         self.note(End::Commit, &[made]);
         Ok(())
@@ -305,30 +261,34 @@ impl Clerk {
         self.clock = local_now().max(self.clock + TimeDelta::microseconds(1));
         self.clock
     }
-}
 
-async fn set_state(
-    transaction: &Transaction<'_>,
-    statements: &Statements,
-    requests: &[Request],
-    made: Move,
-) -> Result<(), Error> {
-    if let Some(request) = requests.get(made.index) {
-        transaction.execute(&statements.set_state, &[&made.to.code, &made.at, &request.number]).await?;
+    /// Runs the statement of one move.
+    async fn make(&mut self, made: Move) -> Result<(), Failure> {
+        let Some(request) = self.requests.get(made.index) else { return Ok(()) };
+        let number = literal(&request.number);
+        self.set_state(made.to, made.at, &number).await
     }
-    Ok(())
-}
 
-async fn finish(transaction: Transaction<'_>, end: End, tally: &mut Tally) -> Result<(), Error> {
-    match end {
-        End::Commit => {
-            transaction.commit().await?;
-            tally.committed += 1;
-        }
-        End::Rollback => {
-            transaction.rollback().await?;
-            tally.rolled_back += 1;
-        }
+    /// Sets the status of the requests with these numbers.
+    async fn set_state(&mut self, to: &State, at: NaiveDateTime, numbers: &str) -> Result<(), Failure> {
+        let (code, at) = (literal(to.code), moment_text(at));
+        let sql = format!(
+            "UPDATE solicitudes SET estado = {code}, fecha_modificacion = '{at}' WHERE numero IN ({numbers})"
+        );
+        self.session.run(&sql).await
     }
-    Ok(())
+
+    async fn finish(&mut self, end: End) -> Result<(), Failure> {
+        match end {
+            End::Commit => {
+                self.session.run("COMMIT").await?;
+                self.tally.committed += 1;
+            }
+            End::Rollback => {
+                self.session.run("ROLLBACK").await?;
+                self.tally.rolled_back += 1;
+            }
+        }
+        Ok(())
+    }
 }

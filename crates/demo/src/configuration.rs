@@ -3,12 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use testbed::postgres::Server;
-
+use crate::database::{DATABASE, Server};
 use crate::institution::{SERVICES, STATES, ZONE};
-
-/// The name of the institution's database, and of the role that the connector logs in as.
-pub(crate) const DATABASE: &str = "tramites";
 
 /// The part of the file that an institution thinks about most.
 pub(crate) fn mapping() -> String {
@@ -42,18 +38,19 @@ pub(crate) struct Places<'a> {
 /// The whole file.
 pub(crate) fn text(places: &Places<'_>) -> String {
     let Places { server, dashboard, page, folder } = places;
-    let (host, port, folder) = (server.host(), server.port(), folder.display());
+    let (engine, table) = server.engine_and_table();
+    let ((host, port), folder) = (server.address(), folder.display());
     format!(
-        r#"# The configuration of the demonstration. Every key is explained by `bitacora init --engine postgres`.
+        r#"# The configuration of the demonstration. Every key is explained by `bitacora init --engine {engine}`.
 
 [source]
-engine   = "postgres"
+engine   = "{engine}"
 host     = "{host}"
 port     = {port}
 database = "{DATABASE}"
 user     = "bitacora"
 password = "${{file:{folder}/password}}"
-table    = "public.solicitudes"
+table    = "{table}"
 tls      = "disable"            # this database is on the same machine; leave the line out where it is not
 
 {mapping}

@@ -33,6 +33,12 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+impl From<mysql_async::Error> for Failure {
+    fn from(error: mysql_async::Error) -> Failure {
+        Failure(format!("the database said no: {}", chain(&error)))
+    }
+}
+
 impl From<testbed::TestbedError> for Failure {
     fn from(error: testbed::TestbedError) -> Failure {
         Failure(chain(&error))

@@ -1,22 +1,19 @@
 //! Six years of requests, made up.
 
-use std::pin::pin;
-
-use bytes::Bytes;
 use chrono::{Datelike, NaiveDateTime, TimeDelta, Timelike};
-use futures_util::SinkExt;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use tokio_postgres::Client;
 
+use crate::database::{Session, literal, moment_text};
+use crate::failure::Failure;
 use crate::institution::{SERVICES, STATES, State, floor, local_now};
 use crate::truth::Request;
 
 /// Of so many requests since 2020 there is one from before, which must never be sent.
 const ONE_BEFORE_IN: usize = 40;
 
-/// Bytes of rows that are sent at once.
+/// Bytes of one statement.
 const CHUNK: usize = 256 * 1024;
 
 const FIRST_NAMES: &[&str] = &[
@@ -77,7 +74,7 @@ impl Extras {
     }
 
     /// The amount as the database reads it.
-    pub(crate) fn amount_text(&self) -> String {
+    fn amount_text(&self) -> String {
         format!("{}.{:02}", self.amount / 100, self.amount % 100)
     }
 }
@@ -105,36 +102,46 @@ pub(crate) fn make(count: usize, rng: &mut StdRng) -> Vec<Request> {
         .collect()
 }
 
-/// Copies `requests` into the table.
+/// Puts `requests` into the table.
 ///
 /// # Errors
 /// What the database says.
 pub(crate) async fn load(
-    client: &Client,
+    session: &mut Session,
     requests: &[Request],
     rng: &mut StdRng,
-) -> Result<(), tokio_postgres::Error> {
-    let sql = "COPY solicitudes (numero, servicio, solicitante, cedula, provincia, monto, estado, observaciones, \
-               fecha_apertura, fecha_modificacion) FROM STDIN";
-    let mut sink = pin!(client.copy_in(sql).await?);
+) -> Result<(), Failure> {
     let mut rows = String::with_capacity(CHUNK + 1024);
     for request in requests {
-        let extras = Extras::make(rng);
-        let amount = extras.amount_text();
-        let Extras { applicant, identity_card, province, remark, .. } = extras;
-        let Request { number, opened, modified, .. } = request;
-        let (service, state) = (request.service.code, request.state.code);
-        // None of the texts holds what COPY would have escaped.
-        rows.push_str(&format!(
-            "{number}\t{service}\t{applicant}\t{identity_card}\t{province}\t{amount}\t{state}\t{remark}\t{opened}\t{modified}\n"
-        ));
+        let separator = if rows.is_empty() { INSERT } else { "," };
+        rows.push_str(separator);
+        rows.push_str(&row(request, &Extras::make(rng)));
         if rows.len() >= CHUNK {
-            sink.send(Bytes::from(std::mem::take(&mut rows))).await?;
+            session.run(&rows).await?;
+            rows.clear();
         }
     }
-    sink.send(Bytes::from(rows)).await?;
-    sink.finish().await?;
-    client.batch_execute("ANALYZE solicitudes").await
+    if rows.is_empty() { Ok(()) } else { session.run(&rows).await }
+}
+
+/// The beginning of a statement that puts rows into the table.
+pub(crate) const INSERT: &str = "INSERT INTO solicitudes (numero, servicio, solicitante, cedula, provincia, monto, \
+    estado, observaciones, fecha_apertura, fecha_modificacion) VALUES ";
+
+/// One row of such a statement.
+pub(crate) fn row(request: &Request, extras: &Extras) -> String {
+    let Request { number, opened, modified, .. } = request;
+    let texts = [number, request.service.code, &extras.applicant, &extras.identity_card, extras.province];
+    let texts: Vec<String> = texts.into_iter().map(literal).collect();
+    format!(
+        "({}, {}, {}, {}, '{}', '{}')",
+        texts.join(", "),
+        extras.amount_text(),
+        literal(request.state.code),
+        literal(extras.remark),
+        moment_text(*opened),
+        moment_text(*modified)
+    )
 }
 
 /// A moment between two others, on a working day between eight and four, to the second as forms record it.

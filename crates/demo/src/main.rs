@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p demo
+//! cargo run --release -p demo -- --engine mysql
 //! ```
 //!
 //! The program is its own connector: started with a word of its own as first argument, it is `bitacora`. So the
@@ -12,12 +13,14 @@
 //! - `institution`, `history`: who the data is about, and the data
 //! - `workload`, `clerk`: connections that change it
 //! - `truth`, `proof`: what must arrive, and whether it did
+//! - `database`: the institution's database, of whichever engine
 //! - `connector`, `configuration`: the product, as its operator has it
 //! - `narration`, `options`, `failure`: what a person sees
 
 mod clerk;
 mod configuration;
 mod connector;
+mod database;
 mod failure;
 mod history;
 mod institution;

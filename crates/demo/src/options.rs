@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Parser, ValueEnum};
+use testbed::mysql::Product;
 use testbed::postgres::Version;
 
 /// Shows the whole product on this machine, with nothing to prepare.
@@ -13,8 +14,8 @@ use testbed::postgres::Version;
 #[command(name = "demo", version)]
 pub(crate) struct DemoOptions {
     /// The database engine
-    #[arg(long, default_value = "postgres", value_parser = engine)]
-    pub(crate) engine: String,
+    #[arg(long, value_enum, default_value = "postgres")]
+    engine: EngineChoice,
     /// Which PostgreSQL: whichever is to be had soonest, the distribution's own, or 18
     #[arg(long, value_enum, default_value = "any", value_name = "VERSION")]
     postgres: PostgresChoice,
@@ -33,6 +34,20 @@ pub(crate) struct DemoOptions {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum EngineChoice {
+    Postgres,
+    Mysql,
+    Mariadb,
+}
+
+/// Which server the demonstration brings up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Engine {
+    Postgres(Version),
+    Mysql(Product),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum PostgresChoice {
     Any,
     Distribution,
@@ -41,8 +56,16 @@ enum PostgresChoice {
 }
 
 impl DemoOptions {
-    /// Which PostgreSQL.
-    pub(crate) fn version(&self) -> Version {
+    /// Which server the demonstration brings up.
+    pub(crate) fn engine(&self) -> Engine {
+        match self.engine {
+            EngineChoice::Postgres => Engine::Postgres(self.version()),
+            EngineChoice::Mysql => Engine::Mysql(Product::MySql),
+            EngineChoice::Mariadb => Engine::Mysql(Product::MariaDb),
+        }
+    }
+
+    fn version(&self) -> Version {
         match self.postgres {
             PostgresChoice::Any => Version::Any,
             PostgresChoice::Distribution => Version::Distribution,
@@ -53,13 +76,6 @@ impl DemoOptions {
     /// How many requests the institution has since 2020.
     pub(crate) fn request_count(&self) -> usize {
         usize::try_from(self.requests).unwrap_or(usize::MAX)
-    }
-}
-
-fn engine(name: &str) -> Result<String, String> {
-    match name {
-        "postgres" => Ok(name.to_owned()),
-        _ => Err("this version of the demonstration has PostgreSQL only: --engine postgres".to_owned()),
     }
 }
 
@@ -76,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_not_there_yet_is_named_clearly() {
-        let error = DemoOptions::try_parse_from(["demo", "--engine", "mysql"]).unwrap_err();
-        assert!(error.to_string().contains("has PostgreSQL only"), "{error}");
+        let error = DemoOptions::try_parse_from(["demo", "--engine", "oracle"]).unwrap_err();
+        assert!(error.to_string().contains("postgres, mysql, mariadb"), "{error}");
     }
 }

@@ -9,12 +9,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tablero::{Tablero, TableroConfig};
-use testbed::postgres::{Options, Server};
-use tokio_postgres::Client;
 
 use crate::clerk::Tally;
-use crate::configuration::{self, DATABASE, Places};
+use crate::configuration::{self, Places};
 use crate::connector::{Connector, Daemon};
+use crate::database::{LogPlace, Server, Session, moment_text};
 use crate::failure::Failure;
 use crate::history;
 use crate::institution::catalogue_sql;
@@ -36,7 +35,7 @@ struct Scene<'a> {
     narrator: Narrator,
     rng: StdRng,
     server: Server,
-    client: Client,
+    session: Session,
     dashboard: Tablero,
     folder: &'a Path,
     connector: &'a Connector,
@@ -54,7 +53,7 @@ pub(crate) async fn tell(options: &DemoOptions, folder: &Path) -> Result<bool, F
     configure(&mut scene).await?;
     let mut daemon = begin(&mut scene).await?;
     let ends = Instant::now() + Duration::from_secs(options.seconds);
-    let workload = Workload::start(&scene.server, DATABASE, requests, &mut scene.rng).await?;
+    let workload = Workload::start(&scene.server, requests, &mut scene.rng).await?;
     deliver_history(&mut scene).await?;
     daemon = crash(&mut scene, daemon, (&workload, ends)).await?;
     let (requests, tally) = end_of_day(&mut scene, &mut daemon, workload, ends).await?;
@@ -77,33 +76,33 @@ async fn prepare<'a>(
 ) -> Result<Scene<'a>, Failure> {
     let mut narrator = Narrator::new(STEPS);
     narrator.step("A database server and a dashboard");
-    narrator.say("PostgreSQL is taken from this machine, or fetched once if there is none.");
-    // A real server, disk flushes included, whose log can never fill its disk: `bitacora check` asks for that.
-    let server = Server::start(Options::new(options.version()).setting("max_slot_wal_keep_size", "8GB"))?;
-    server.create_database(DATABASE).await?;
-    let client = server.connect(DATABASE).await?;
-    let version: String = client.query_one("SHOW server_version", &[]).await?.get(0);
-    narrator.done(&format!("PostgreSQL {version} listens on {}:{}", server.host(), server.port()));
+    narrator.say("The server is taken from this machine, or fetched once if there is none.");
+    let server = Server::start(options.engine()).await?;
+    let session = server.connect().await?;
+    let (host, port) = server.address();
+    narrator.done(&format!("{} listens on {host}:{port}", server.title()));
     let dashboard =
         Tablero::start(TableroConfig::default()).await.map_err(Failure::of("start the dashboard"))?;
     narrator.done(&format!("The dashboard's simulator takes POSTs at {}", dashboard.url()));
     let rng = StdRng::seed_from_u64(options.seed);
     let page = free_address()?;
-    Ok(Scene { options, narrator, rng, server, client, dashboard, folder, connector, page })
+    Ok(Scene { options, narrator, rng, server, session, dashboard, folder, connector, page })
 }
 
 /// The institution's table and what is in it.
 async fn load_history(scene: &mut Scene<'_>) -> Result<Vec<Request>, Failure> {
     scene.narrator.step("An institution with years of requests");
-    scene.client.batch_execute(include_str!("schema.sql")).await?;
-    scene.client.batch_execute(&catalogue_sql()).await?;
+    scene.session.run(scene.server.schema()).await?;
+    scene.session.run(&catalogue_sql()).await?;
     let requests = history::make(scene.options.request_count(), &mut scene.rng);
-    history::load(&scene.client, &requests, &mut scene.rng).await?;
+    history::load(&mut scene.session, &requests, &mut scene.rng).await?;
+    scene.session.analyze().await?;
     let old = requests.iter().filter(|request| request.is_before_floor()).count();
     let narrator = &scene.narrator;
-    narrator.say(
-        "Table public.solicitudes: Spanish names, the institution's own codes, local times without a zone.",
-    );
+    let (_, table) = scene.server.engine_and_table();
+    narrator.say(&format!(
+        "Table {table}: Spanish names, the institution's own codes, local times without a zone."
+    ));
     narrator.done(&format!(
         "{} requests opened since 2020 up to today, and {} older ones that must never be sent",
         number(requests.len() - old),
@@ -128,14 +127,9 @@ async fn configure(scene: &mut Scene<'_>) -> Result<(), Failure> {
     narrator.step("bitacora setup: what the database's administrator has to run");
     let script = connector.run(&["setup"]).await?;
     let script_path = scene.folder.join("setup.sql");
-    write(&script_path, &script)?;
-    let mut psql = server.program("psql");
-    psql.args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--dbname", DATABASE, "--file"]);
-    let ran = psql.arg(&script_path).output().map_err(Failure::of("run psql"))?;
-    if !ran.status.success() {
-        let errors = String::from_utf8_lossy(&ran.stderr);
-        return Err(Failure::new(format!("psql refused what `bitacora setup` printed: {errors}")));
-    }
+    // Where the script has a place for the password, the administrator writes it there.
+    write(&script_path, &script.replace("<password>", &password))?;
+    server.run_script(&script_path)?;
     narrator.done(&format!(
         "A script of its own for this table; the administrator ran {}",
         script_path.display()
@@ -226,8 +220,7 @@ async fn end_of_day(
         count(tally.committed),
         count(tally.rolled_back)
     ));
-    let end: String = scene.client.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
-    let end = log_position(&end);
+    let end = scene.session.log_end().await?;
     daemon.wait("it had read the log to its end", |status| has_reached(status, end)).await?;
     narrator.done("The connector has read the log to its end");
     let fault = "503:2".parse().map_err(Failure::of("tell the dashboard how to fail"))?;
@@ -252,7 +245,7 @@ async fn explain(scene: &mut Scene<'_>, requests: &[Request]) -> Result<(), Fail
 /// What was committed beside what arrived.
 async fn prove(scene: &mut Scene<'_>, requests: &[Request], tally: Tally) -> Result<bool, Failure> {
     scene.narrator.step("The proof");
-    compare_with_table(&scene.client, requests).await?;
+    compare_with_table(&mut scene.session, requests).await?;
     let narrator = &scene.narrator;
     narrator
         .say("Those who changed the database wrote down what they had committed; it agrees with the table.");
@@ -284,16 +277,13 @@ async fn prove(scene: &mut Scene<'_>, requests: &[Request], tally: Tally) -> Res
 }
 
 /// Is what was written down what the table holds? Else the proof would prove nothing.
-async fn compare_with_table(client: &Client, requests: &[Request]) -> Result<(), Failure> {
-    let sql = "SELECT numero, estado, fecha_apertura, fecha_modificacion FROM solicitudes ORDER BY numero COLLATE \"C\"";
-    let rows = client.query(sql, &[]).await?;
+async fn compare_with_table(session: &mut Session, requests: &[Request]) -> Result<(), Failure> {
+    let rows = session.requests().await?;
     let mut written: Vec<&Request> = requests.iter().collect();
     written.sort_by(|one, other| one.number.cmp(&other.number));
-    let agrees = |(row, request): (&tokio_postgres::Row, &&Request)| {
-        row.get::<_, &str>(0) == request.number
-            && row.get::<_, &str>(1) == request.state.code
-            && row.get::<_, chrono::NaiveDateTime>(2) == request.opened
-            && row.get::<_, chrono::NaiveDateTime>(3) == request.modified
+    let agrees = |(row, request): (&Vec<String>, &&Request)| {
+        let (number, state) = (request.number.clone(), request.state.code.to_owned());
+        *row == [number, state, moment_text(request.opened), moment_text(request.modified)]
     };
     if rows.len() == written.len() && rows.iter().zip(&written).all(agrees) {
         return Ok(());
@@ -312,7 +302,7 @@ async fn keep(scene: &Scene<'_>) -> Result<(), Failure> {
     line("\nEverything keeps running until Ctrl-C:");
     line(&format!("  status page     http://{}/", scene.page));
     line(&format!("  dashboard       http://{}/_tablero/summary", scene.dashboard.addr()));
-    line(&format!("  database        {}", scene.server.url(DATABASE)));
+    line(&format!("  database        {}", scene.server.url()));
     line(&format!("  configuration   {config}"));
     line(&format!("  any command     cargo run --release -- status --config {config}"));
     tokio::signal::ctrl_c().await.map_err(Failure::of("wait for Ctrl-C"))?;
@@ -328,16 +318,9 @@ fn has_copied(status: &Value) -> bool {
     is_streaming(status) && status.pointer("/backfill/rows").and_then(Value::as_u64) > Some(0)
 }
 
-fn has_reached(status: &Value, end: Option<u64>) -> bool {
-    let position = status.pointer("/source/position").and_then(Value::as_str).and_then(log_position);
-    position.is_some() && position >= end
-}
-
-/// The number that a position such as `0/16B3748`
-/// [stands for](https://www.postgresql.org/docs/current/datatype-pg-lsn.html).
-fn log_position(text: &str) -> Option<u64> {
-    let (high, low) = text.split_once('/')?;
-    Some(u64::from_str_radix(high, 16).ok()? << 32 | u64::from_str_radix(low, 16).ok()?)
+fn has_reached(status: &Value, end: LogPlace) -> bool {
+    let position = status.pointer("/source/position").and_then(Value::as_str).and_then(LogPlace::read);
+    position >= Some(end)
 }
 
 fn free_address() -> Result<SocketAddr, Failure> {

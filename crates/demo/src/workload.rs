@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use testbed::postgres::Server;
 use tokio::task::JoinHandle;
 
 use crate::clerk::{Clerk, Tally};
+use crate::database::Server;
 use crate::failure::Failure;
 use crate::truth::Request;
 
@@ -29,7 +29,6 @@ impl Workload {
     /// What the database says.
     pub(crate) async fn start(
         server: &Server,
-        database: &str,
         requests: Vec<Request>,
         rng: &mut StdRng,
     ) -> Result<Workload, Failure> {
@@ -43,8 +42,8 @@ impl Workload {
         let done = Arc::new(AtomicU64::new(0));
         let mut clerks = Vec::new();
         for (name, share) in shares.into_iter().enumerate() {
-            let client = server.connect(database).await?;
-            let clerk = Clerk::new(client, name, share, StdRng::seed_from_u64(rng.random())).await?;
+            let session = server.connect().await?;
+            let clerk = Clerk::new(session, name, share, StdRng::seed_from_u64(rng.random()));
             clerks.push(tokio::spawn(work(clerk, Arc::clone(&stop), Arc::clone(&done))));
         }
         Ok(Workload { stop, done, clerks })

@@ -3,9 +3,23 @@
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_small_demonstration_proves_that_everything_arrived() {
+fn a_small_demonstration_on_postgresql_proves_that_everything_arrived() {
+    everything_arrives("postgres");
+}
+
+#[test]
+fn a_small_demonstration_on_mysql_proves_that_everything_arrived() {
+    everything_arrives("mysql");
+}
+
+#[test]
+fn a_small_demonstration_on_mariadb_proves_that_everything_arrived() {
+    everything_arrives("mariadb");
+}
+
+fn everything_arrives(engine: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_demo"))
-        .args(["--requests", "6000", "--seconds", "4"])
+        .args(["--engine", engine, "--requests", "6000", "--seconds", "4"])
         .stdin(Stdio::null())
         .output()
         .expect("the program of this package");
