@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use ledger::LedgerReader;
 
 use crate::Failure;
-use crate::stage::{DATABASE, SLOT, Stage};
 
 /// The argument by which this program plays the connector.
 pub(crate) const AS_CONNECTOR: &str = "__bitacora";
@@ -27,39 +26,19 @@ pub(crate) struct Drained {
 }
 
 /// One installation of the connector.
-pub(crate) struct Connector<'a> {
-    _stage: &'a Stage,
+pub(crate) struct Connector {
     dir: tempfile::TempDir,
     child: Option<Child>,
 }
 
-impl<'a> Connector<'a> {
-    /// An installation with an empty ledger.
-    pub(crate) fn fresh(stage: &'a Stage) -> Result<Self, Failure> {
-        let dir = tempfile::tempdir()?;
-        let server = &stage.server;
-        let config = format!(
-            r#"
-[source]
-engine = "postgres"
-host = "{host}"
-port = {port}
-database = "{DATABASE}"
-user = "{user}"
-password = "{password}"
-table = "public.solicitudes"
-tls = "disable"
-
-[source.postgres]
-slot = "{SLOT}"
-publication = "{SLOT}"
-
+/// What follows `[source]` in the configuration.
+const REST: &str = r#"
 [mapping]
-service_id = {{ column = "servicio" }}
-request_id = {{ column = "numero" }}
-opening_date = {{ column = "fecha_apertura", time_zone = "America/Santo_Domingo" }}
-status_id = {{ column = "estado", map = {{ RECIBIDA = 9, APROBADA = 3 }} }}
-last_modified_date = {{ column = "fecha_modificacion", time_zone = "America/Santo_Domingo" }}
+service_id = { column = "servicio" }
+request_id = { column = "numero" }
+opening_date = { column = "fecha_apertura", time_zone = "America/Santo_Domingo" }
+status_id = { column = "estado", map = { RECIBIDA = 9, APROBADA = 3 } }
+last_modified_date = { column = "fecha_modificacion", time_zone = "America/Santo_Domingo" }
 
 [schedule]
 flush_at = ["02:00"]
@@ -73,14 +52,14 @@ dir = "ledger"
 
 [status]
 listen = "127.0.0.1:0"
-"#,
-            host = server.host(),
-            port = server.port(),
-            user = server.superuser(),
-            password = server.password(),
-        );
-        fs::write(dir.path().join("bitacora.toml"), config)?;
-        Ok(Self { _stage: stage, dir, child: None })
+"#;
+
+impl Connector {
+    /// An installation with an empty ledger; `source` is its section `[source]` with what belongs to it.
+    pub(crate) fn fresh(source: &str) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        fs::write(dir.path().join("bitacora.toml"), format!("{source}{REST}"))?;
+        Ok(Self { dir, child: None })
     }
 
     /// Starts on an empty ledger and waits until the table is copied: seconds, and the peak memory in KiB.
@@ -179,7 +158,7 @@ listen = "127.0.0.1:0"
     }
 }
 
-impl Drop for Connector<'_> {
+impl Drop for Connector {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             // It may have ended by itself.

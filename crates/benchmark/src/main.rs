@@ -1,32 +1,39 @@
-//! Measures the connector beside PostgreSQL's own tools, in one run:
-//! `cargo run --release -p benchmark`.
+//! Measures the connector beside the database's own tools, in one run:
+//! `cargo run --release -p benchmark -- --engine postgres`.
 //!
 //! Everything is a ratio of two whole processes that did the same work on the same server one after the
 //! other: the machine's own speed cancels out. The connector's side includes its ledger's commits.
 //!
 //! - drain: `bitacora run` on a backlog of updates beside `pg_recvlogical` to /dev/null on a second slot of
-//!   the same publication
-//! - snapshot: the first copy of `bitacora run` beside `psql -c "COPY (SELECT …) TO STDOUT"` to /dev/null
+//!   the same publication; for MySQL and MariaDB beside the reader of binary logs, once to files as they are and once
+//!   decoded to /dev/null
+//! - snapshot: the first copy of `bitacora run` beside `psql -c "COPY (SELECT …) TO STDOUT"` to /dev/null, or
+//!   `mysql --quick -e "SELECT …"`
 
 mod connector;
 mod figures;
+mod mysql_rival;
+mod mysql_run;
+mod mysql_stage;
+mod postgres_run;
 mod rival;
 mod stage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use connector::Connector;
-use figures::{Figures, machine};
-use stage::{Backlog, Stage};
+use clap::{Parser, ValueEnum};
+use testbed::mysql::Product;
 
 /// What went wrong, in words.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Measures the connector beside PostgreSQL's own tools.
+/// Measures the connector beside the database's own tools.
 #[derive(Debug, Parser)]
 #[command(name = "benchmark", version)]
 struct Options {
+    /// The database engine
+    #[arg(long, value_enum, default_value = "postgres")]
+    engine: Engine,
     /// How often each measurement is taken
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -38,6 +45,13 @@ struct Options {
     single: u32,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Engine {
+    Postgres,
+    Mysql,
+    Mariadb,
+}
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     if arguments.nth(1).is_some_and(|argument| argument == connector::AS_CONNECTOR) {
@@ -45,7 +59,12 @@ fn main() -> ExitCode {
         return bitacora::main_with(std::iter::once(program).chain(arguments));
     }
     let options = Options::parse();
-    match run(&options) {
+    let measured = match options.engine {
+        Engine::Postgres => postgres_run::run(&options),
+        Engine::Mysql => mysql_run::run(&options, Product::MySql),
+        Engine::Mariadb => mysql_run::run(&options, Product::MariaDb),
+    };
+    match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("benchmark: {failure}");
@@ -57,94 +76,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(options: &Options) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stage = runtime.block_on(Stage::set(options.rows))?;
-    println!("machine: {}; PostgreSQL {}; TCP on loopback, no TLS", machine(), stage.version());
-    println!(
-        "table: {} rows of {} bytes on average, 12 columns, 5 mapped\n",
-        options.rows,
-        stage.row_bytes()
-    );
-    let mut snapshot = Figures::new("snapshot, rows/s", "bitacora, first copy", "psql COPY (SELECT …)");
-    for _ in 0..options.rounds {
-        let rival = rival::copy(&stage)?;
-        let mut connector = Connector::fresh(&stage)?;
-        let (mine, _) = connector.snapshot()?;
-        snapshot.add(f64::from(options.rows), mine, rival);
-        connector.stop()?;
-        runtime.block_on(stage.forget_slots())?;
-    }
-    snapshot.print();
-    let mut connector = Connector::fresh(&stage)?;
-    connector.snapshot()?;
-    connector.stop()?;
-    drain(options, &runtime, &stage, &mut connector, Backlog::Large(options.rows))?;
-    drain(options, &runtime, &stage, &mut connector, Backlog::Single(options.single))?;
-    one_transaction(options, &runtime, &stage, &mut connector)?;
-    start(options, &runtime, &stage, &mut connector)
-}
-
-/// From the process's start to its first captured change, on a log that was caught up with.
-fn start(
-    options: &Options,
-    runtime: &tokio::runtime::Runtime,
-    stage: &Stage,
-    connector: &mut Connector<'_>,
-) -> Result<(), Failure> {
-    connector.catch_up(|| runtime.block_on(stage.advance_slot()))?;
-    let mut seconds = Vec::new();
-    for _ in 0..options.rounds {
-        runtime.block_on(stage.change_one_row())?;
-        seconds.push(connector.drain(1)?.seconds);
-        connector.stop()?;
-    }
-    let (fastest, median, slowest) = figures::spread(&mut seconds);
-    println!("\nprocess start to first captured change, seconds: {fastest:.2} {median:.2} {slowest:.2}");
-    Ok(())
-}
-
-/// The same backlog through `pg_recvlogical` and through the connector.
-fn drain(
-    options: &Options,
-    runtime: &tokio::runtime::Runtime,
-    stage: &Stage,
-    connector: &mut Connector<'_>,
-    backlog: Backlog,
-) -> Result<(), Failure> {
-    let title = format!("drain of {backlog}, changes/s");
-    let mut figures =
-        Figures::new(&title, "bitacora, ledger commits included", "pg_recvlogical to /dev/null");
-    let mut peak = 0;
-    for _ in 0..options.rounds {
-        let end = runtime.block_on(stage.make_backlog(backlog))?;
-        let rival = rival::recvlogical(stage, &end)?;
-        let drained = connector.drain(u64::from(backlog.updates()))?;
-        figures.add(f64::from(backlog.updates()), drained.seconds, rival);
-        peak = peak.max(drained.peak_kib);
-        connector.stop()?;
-        runtime.block_on(stage.drop_rival_slot())?;
-    }
-    figures.print();
-    println!("  peak resident memory: {:.1} MiB\n", f64::from(peak) / 1024.0);
-    Ok(())
-}
-
-/// Memory under one transaction that updates every row.
-fn one_transaction(
-    options: &Options,
-    runtime: &tokio::runtime::Runtime,
-    stage: &Stage,
-    connector: &mut Connector<'_>,
-) -> Result<(), Failure> {
-    runtime.block_on(stage.make_backlog(Backlog::OneTransaction(options.rows)))?;
-    let drained = connector.drain(u64::from(options.rows))?;
-    connector.stop()?;
-    runtime.block_on(stage.drop_rival_slot())?;
-    println!("one transaction of {} updates", options.rows);
-    println!("  captured after {:.1} s", drained.seconds);
-    println!("  peak resident memory: {:.1} MiB", f64::from(drained.peak_kib) / 1024.0);
-    Ok(())
 }

@@ -107,6 +107,32 @@ impl Stage {
         Ok(Self { server, client, row_bytes: bytes.get(0) })
     }
 
+    /// The connector's `[source]`.
+    pub(crate) fn source(&self) -> String {
+        let server = &self.server;
+        format!(
+            r#"
+[source]
+engine = "postgres"
+host = "{host}"
+port = {port}
+database = "{DATABASE}"
+user = "{user}"
+password = "{password}"
+table = "public.solicitudes"
+tls = "disable"
+
+[source.postgres]
+slot = "{SLOT}"
+publication = "{SLOT}"
+"#,
+            host = server.host(),
+            port = server.port(),
+            user = server.superuser(),
+            password = server.password(),
+        )
+    }
+
     pub(crate) fn version(&self) -> u32 {
         self.server.major()
     }
