@@ -82,7 +82,8 @@ pub(crate) fn server_error(context: &str, code: u16, message: &str) -> SourceErr
     let full = format!("{context}: {message} (error {code})");
     let error = |kind| SourceError::new(kind, full.as_str());
     match code {
-        1236 => dump_error(&full, message),
+        // MariaDB has a number of its own for a reader that is in the way of another.
+        1236 | 4052 => dump_error(&full, message),
         1045 | 1698 | 1524 | 1251 => error(Authentication).with_hint(
             "check user, password and the host that the user may come from; a user is named 'user'@'host'",
         ),

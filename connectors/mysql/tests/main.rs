@@ -4,6 +4,7 @@
 
 mod agreement;
 mod check;
+mod connecting;
 mod database;
 mod retention;
 mod setup;
