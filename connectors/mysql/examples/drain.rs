@@ -12,7 +12,8 @@ use mysql_connector::{MysqlConfig, MysqlSource, TlsMode};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [host, port, user, password, database, table, columns, position, changes] = arguments.as_slice() else {
+    let [host, port, user, password, database, table, columns, position, changes] = arguments.as_slice()
+    else {
         return Err("expected HOST PORT USER PASSWORD DATABASE TABLE COLUMNS POSITION CHANGES".into());
     };
     let config = MysqlConfig {
