@@ -174,6 +174,26 @@ fn a_commit_is_taken_without_the_transaction_that_follows() {
 }
 
 #[test]
+fn an_open_transaction_can_be_read_again_until_a_piece_of_it_is_handed_out() {
+    let mut assembly = assembly();
+    for message in &captured()[..11] {
+        assembly.read(message).unwrap();
+    }
+    assert!(assembly.forget_open());
+    for message in &captured()[7..11] {
+        assembly.read(message).unwrap();
+    }
+    assert_eq!(assembly.take_full().unwrap().changes.len(), 3);
+    assert_eq!(assembly.take_full().unwrap().changes.len(), 1);
+    assert!(!assembly.forget_open());
+    for message in &captured()[11..] {
+        assembly.read(message).unwrap();
+    }
+    assert!(assembly.forget_open());
+    assert_eq!(assembly.take_committed(true).unwrap().changes.len(), 1);
+}
+
+#[test]
 fn what_the_protocol_does_not_allow_is_a_protocol_error() {
     let all = captured();
     for (name, messages) in [
