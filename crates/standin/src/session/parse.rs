@@ -1,0 +1,782 @@
+//! A batch as statements: queries and changes by the parser's own grammar, everything around them by ours, because
+//! T-SQL separates statements by nothing at all.
+
+use sqlparser::ast::{self, Expr};
+use sqlparser::dialect::MsSqlDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
+
+use crate::bind::parts;
+use crate::sql::error::SqlError;
+
+/// A column of CREATE TABLE or ALTER TABLE.
+#[derive(Debug, Clone)]
+pub(super) struct NewColumn {
+    pub(super) name: String,
+    pub(super) of: ast::DataType,
+    pub(super) nullable: bool,
+    pub(super) identity: Option<(i64, i64)>,
+    pub(super) default: Option<Expr>,
+}
+
+/// A key of a table.
+#[derive(Debug, Clone)]
+pub(super) struct NewKey {
+    pub(super) name: Option<String>,
+    pub(super) primary: bool,
+    pub(super) columns: Vec<String>,
+}
+
+/// A statement.
+#[derive(Debug, Clone)]
+pub(super) enum Stmt {
+    Sql(Box<ast::Statement>),
+    Declare(Vec<(String, ast::DataType, Option<Expr>)>),
+    SetVariable(String, Expr),
+    SetOption(Vec<String>),
+    Begin,
+    Commit,
+    Rollback(Option<String>),
+    Save(String),
+    Use(String),
+    Execute {
+        procedure: Vec<String>,
+        arguments: Vec<(Option<String>, Expr)>,
+    },
+    ExecuteText(Expr),
+    If(Expr, Vec<Line>, Vec<Line>),
+    While(Expr, Vec<Line>),
+    Block(Vec<Line>),
+    Print(Expr),
+    RaiseError(Vec<Expr>),
+    Wait(Expr),
+    Return,
+    CreateTable {
+        name: Vec<String>,
+        columns: Vec<NewColumn>,
+        keys: Vec<NewKey>,
+    },
+    AddColumn {
+        table: Vec<String>,
+        column: NewColumn,
+    },
+    DropColumn {
+        table: Vec<String>,
+        column: String,
+    },
+    AlterColumn {
+        table: Vec<String>,
+        column: NewColumn,
+    },
+    CreateIndex {
+        name: String,
+        unique: bool,
+        table: Vec<String>,
+        columns: Vec<String>,
+    },
+    DropTable {
+        names: Vec<Vec<String>>,
+        if_exists: bool,
+    },
+    Truncate(Vec<String>),
+    CreateSchema(String),
+    CreateDatabase(String),
+    AlterDatabase {
+        name: String,
+        option: Vec<String>,
+    },
+    /// Logins, users, roles and rights, as words.
+    Rights(Vec<String>),
+}
+
+/// A statement, where it begins, and its text.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) number: u32,
+    pub(super) text: String,
+    pub(super) stmt: Stmt,
+}
+
+/// A batch's statements.
+///
+/// # Errors
+/// 102 with what stands where the batch cannot be understood.
+pub(super) fn batch(text: &str) -> Result<Vec<Line>, SqlError> {
+    let dialect = MsSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
+        located(
+            SqlError::new(105, 15, 1, format!("Incorrect syntax: {}.", error.message)),
+            error.location.line,
+        )
+    })?;
+    let tokens = without_options(tokens);
+    let mut reader = Reader { parser: Parser::new(&dialect).with_tokens_with_locations(tokens) };
+    let mut lines = Vec::new();
+    while !reader.at_end() {
+        lines.push(reader.line()?);
+    }
+    Ok(lines)
+}
+
+fn located(mut error: SqlError, line: u64) -> SqlError {
+    error.line = u32::try_from(line).unwrap_or(0);
+    error
+}
+
+/// Leaves out `OPTION (…)`: hints to an optimizer that this server does not have.
+fn without_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let is_option = matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("option"));
+        while is_option
+            && rest.peek().is_some_and(|next| matches!(next.token, Token::Whitespace(Whitespace::Space)))
+        {
+            rest.next();
+        }
+        if is_option && rest.peek().is_some_and(|next| next.token == Token::LParen) {
+            let mut depth = 0i32;
+            for token in rest.by_ref() {
+                depth += i32::from(token.token == Token::LParen) - i32::from(token.token == Token::RParen);
+                if depth == 0 {
+                    break;
+                }
+            }
+        } else {
+            out.push(token);
+        }
+    }
+    out
+}
+
+struct Reader<'a> {
+    parser: Parser<'a>,
+}
+
+impl Reader<'_> {
+    fn at_end(&mut self) -> bool {
+        while self.parser.consume_token(&Token::SemiColon) {}
+        self.parser.peek_token_ref().token == Token::EOF
+    }
+
+    /// The unquoted word that comes next, in upper case.
+    fn peek(&self) -> String {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> String {
+        match self.parser.peek_nth_token(ahead).token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    fn take(&mut self, word: &str) -> bool {
+        let found = self.peek() == word;
+        if found {
+            self.parser.advance_token();
+        }
+        found
+    }
+
+    fn want(&mut self, word: &str) -> Result<(), SqlError> {
+        if self.take(word) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn unexpected(&self) -> SqlError {
+        let token = self.parser.peek_token_ref();
+        let mut error = match &token.token {
+            Token::Word(word)
+                if word.keyword != sqlparser::keywords::Keyword::NoKeyword && word.quote_style.is_none() =>
+            {
+                SqlError::new(156, 15, 1, format!("Incorrect syntax near the keyword '{}'.", word.value))
+            }
+            other => SqlError::syntax(other),
+        };
+        error.line = u32::try_from(token.span.start.line).unwrap_or(0);
+        error
+    }
+
+    fn failed(&self, error: &ParserError) -> SqlError {
+        let mut ours = self.unexpected();
+        let (ParserError::TokenizerError(text) | ParserError::ParserError(text)) = error else { return ours };
+        ours.message = format!("{} ({text})", ours.message);
+        ours
+    }
+
+    fn expr(&mut self) -> Result<Expr, SqlError> {
+        self.parser.parse_expr().map_err(|error| self.failed(&error))
+    }
+
+    fn name(&mut self) -> Result<Vec<String>, SqlError> {
+        let name = self.parser.parse_object_name(false).map_err(|error| self.failed(&error))?;
+        parts(&name)
+    }
+
+    fn word(&mut self) -> Result<String, SqlError> {
+        let name = self.parser.parse_identifier().map_err(|error| self.failed(&error))?;
+        Ok(name.value)
+    }
+
+    fn token(&mut self, token: &Token) -> bool {
+        self.parser.consume_token(token)
+    }
+
+    fn expect(&mut self, token: &Token) -> Result<(), SqlError> {
+        if self.token(token) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn line(&mut self) -> Result<Line, SqlError> {
+        while self.token(&Token::SemiColon) {}
+        let from = self.parser.index();
+        let number = u32::try_from(self.parser.peek_token_ref().span.start.line).unwrap_or(0);
+        let stmt = self.stmt()?;
+        let text = format!("{}", StmtText(&stmt));
+        debug_assert!(self.parser.index() >= from);
+        Ok(Line { number, text, stmt })
+    }
+
+    fn stmt(&mut self) -> Result<Stmt, SqlError> {
+        match (self.peek().as_str(), self.peek_at(1).as_str()) {
+            ("DECLARE", _) => self.declare(),
+            ("SET", _) => self.set(),
+            ("BEGIN", "TRAN" | "TRANSACTION") => {
+                self.skip(2);
+                self.optional_name();
+                Ok(Stmt::Begin)
+            }
+            ("BEGIN", "TRY" | "CATCH") => Err(SqlError::not_modelled("TRY")),
+            ("BEGIN", _) => {
+                self.skip(1);
+                Ok(Stmt::Block(self.until_end()?))
+            }
+            ("COMMIT", _) => {
+                self.end_of_transaction();
+                self.optional_name();
+                Ok(Stmt::Commit)
+            }
+            ("ROLLBACK", _) => {
+                self.end_of_transaction();
+                Ok(Stmt::Rollback(self.optional_name()))
+            }
+            ("SAVE", _) => {
+                self.end_of_transaction();
+                Ok(Stmt::Save(self.word()?))
+            }
+            ("USE", _) => {
+                self.skip(1);
+                Ok(Stmt::Use(self.word()?))
+            }
+            ("EXEC" | "EXECUTE", _) => self.execute(),
+            ("IF", _) => self.branch(),
+            ("WHILE", _) => {
+                self.skip(1);
+                let condition = self.expr()?;
+                Ok(Stmt::While(condition, vec![self.line()?]))
+            }
+            ("PRINT", _) => {
+                self.skip(1);
+                Ok(Stmt::Print(self.expr()?))
+            }
+            ("RAISERROR", _) => {
+                self.skip(1);
+                Ok(Stmt::RaiseError(self.list()?))
+            }
+            ("WAITFOR", "DELAY") => {
+                self.skip(2);
+                Ok(Stmt::Wait(self.expr()?))
+            }
+            ("RETURN", _) => {
+                self.skip(1);
+                Ok(Stmt::Return)
+            }
+            ("CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "GRANT" | "DENY" | "REVOKE", _) => self.definition(),
+            ("SELECT" | "INSERT" | "UPDATE" | "DELETE" | "WITH", _) => self.sql(),
+            _ if self.parser.peek_token_ref().token == Token::LParen => self.sql(),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.parser.advance_token();
+        }
+    }
+
+    fn sql(&mut self) -> Result<Stmt, SqlError> {
+        let statement = self.parser.parse_statement().map_err(|error| self.failed(&error))?;
+        Ok(Stmt::Sql(Box::new(statement)))
+    }
+
+    fn end_of_transaction(&mut self) {
+        self.skip(1);
+        if !self.take("TRANSACTION") && !self.take("TRAN") {
+            self.take("WORK");
+        }
+    }
+
+    /// The name of a transaction or savepoint, which nothing but the next statement may follow.
+    fn optional_name(&mut self) -> Option<String> {
+        const STARTS: [&str; 24] = [
+            "DECLARE",
+            "SET",
+            "BEGIN",
+            "COMMIT",
+            "ROLLBACK",
+            "SAVE",
+            "USE",
+            "EXEC",
+            "EXECUTE",
+            "IF",
+            "WHILE",
+            "PRINT",
+            "RAISERROR",
+            "WAITFOR",
+            "RETURN",
+            "CREATE",
+            "ALTER",
+            "DROP",
+            "SELECT",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "ELSE",
+            "END",
+        ];
+        let word = self.peek();
+        if word.is_empty() || STARTS.contains(&word.as_str()) {
+            return None;
+        }
+        self.word().ok()
+    }
+
+    fn until_end(&mut self) -> Result<Vec<Line>, SqlError> {
+        let mut lines = Vec::new();
+        loop {
+            if self.at_end() {
+                return Err(self.unexpected());
+            }
+            if self.take("END") {
+                return Ok(lines);
+            }
+            lines.push(self.line()?);
+        }
+    }
+
+    fn branch(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(1);
+        let condition = self.expr()?;
+        let yes = vec![self.line()?];
+        while self.token(&Token::SemiColon) {}
+        let no = if self.take("ELSE") { vec![self.line()?] } else { Vec::new() };
+        Ok(Stmt::If(condition, yes, no))
+    }
+
+    fn declare(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(1);
+        let mut all = Vec::new();
+        loop {
+            let name = self.word()?;
+            self.take("AS");
+            let of = self.parser.parse_data_type().map_err(|error| self.failed(&error))?;
+            let value = if self.token(&Token::Eq) { Some(self.expr()?) } else { None };
+            all.push((name, of, value));
+            if !self.token(&Token::Comma) {
+                return Ok(Stmt::Declare(all));
+            }
+        }
+    }
+
+    fn set(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(1);
+        if self.peek().starts_with('@') {
+            let name = self.word()?;
+            self.expect(&Token::Eq)?;
+            return Ok(Stmt::SetVariable(name, self.expr()?));
+        }
+        // An option and what it is set to: words and one number.
+        let mut words = Vec::new();
+        let count = match self.peek().as_str() {
+            "TRANSACTION" => match self.peek_at(3).as_str() {
+                "READ" | "REPEATABLE" => 5,
+                _ => 4,
+            },
+            "IDENTITY_INSERT" => return Err(SqlError::not_modelled("IDENTITY_INSERT")),
+            _ => 2,
+        };
+        for _ in 0..count {
+            let negative = self.token(&Token::Minus);
+            while self.token(&Token::Comma) {
+                words.push(",".to_owned());
+                let more = self.parser.next_token();
+                words.push(more.token.to_string().to_uppercase());
+            }
+            let token = self.parser.next_token();
+            let sign = if negative { "-" } else { "" };
+            words.push(format!("{sign}{}", token.token.to_string().to_uppercase()));
+        }
+        Ok(Stmt::SetOption(words))
+    }
+
+    fn execute(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(1);
+        if self.token(&Token::LParen) {
+            let text = self.expr()?;
+            self.expect(&Token::RParen)?;
+            return Ok(Stmt::ExecuteText(text));
+        }
+        let procedure = self.name()?;
+        let mut arguments = Vec::new();
+        let none = |token: &Token| matches!(token, Token::EOF | Token::SemiColon);
+        while !none(&self.parser.peek_token_ref().token) {
+            let named = self.peek().starts_with('@') && self.parser.peek_nth_token(1).token == Token::Eq;
+            if arguments.is_empty() && !named && self.starts_a_statement() {
+                break;
+            }
+            let name = if named {
+                let name = self.word()?;
+                self.expect(&Token::Eq)?;
+                Some(name)
+            } else {
+                None
+            };
+            arguments.push((name, self.expr()?));
+            self.take("OUTPUT");
+            if !self.token(&Token::Comma) {
+                break;
+            }
+        }
+        Ok(Stmt::Execute { procedure, arguments })
+    }
+
+    fn starts_a_statement(&self) -> bool {
+        matches!(
+            self.peek().as_str(),
+            "DECLARE"
+                | "SET"
+                | "BEGIN"
+                | "COMMIT"
+                | "ROLLBACK"
+                | "SAVE"
+                | "USE"
+                | "EXEC"
+                | "EXECUTE"
+                | "IF"
+                | "WHILE"
+                | "PRINT"
+                | "RAISERROR"
+                | "WAITFOR"
+                | "RETURN"
+                | "CREATE"
+                | "ALTER"
+                | "DROP"
+                | "SELECT"
+                | "INSERT"
+                | "UPDATE"
+                | "DELETE"
+                | "ELSE"
+                | "END"
+                | "GRANT"
+                | "DENY"
+                | "REVOKE"
+                | "TRUNCATE"
+                | "WITH"
+        )
+    }
+
+    fn list(&mut self) -> Result<Vec<Expr>, SqlError> {
+        self.expect(&Token::LParen)?;
+        let mut all = Vec::new();
+        loop {
+            all.push(self.expr()?);
+            if !self.token(&Token::Comma) {
+                self.expect(&Token::RParen)?;
+                return Ok(all);
+            }
+        }
+    }
+
+    fn names(&mut self) -> Result<Vec<String>, SqlError> {
+        self.expect(&Token::LParen)?;
+        let mut all = Vec::new();
+        loop {
+            all.push(self.word()?);
+            if !self.take("ASC") {
+                self.take("DESC");
+            }
+            if !self.token(&Token::Comma) {
+                self.expect(&Token::RParen)?;
+                return Ok(all);
+            }
+        }
+    }
+
+    fn definition(&mut self) -> Result<Stmt, SqlError> {
+        match (self.peek().as_str(), self.peek_at(1).as_str()) {
+            ("CREATE", "TABLE") => self.create_table(),
+            ("CREATE", "INDEX" | "UNIQUE" | "CLUSTERED" | "NONCLUSTERED") => self.create_index(),
+            ("CREATE", "SCHEMA") => {
+                self.skip(2);
+                Ok(Stmt::CreateSchema(self.word()?))
+            }
+            ("CREATE", "DATABASE") => {
+                self.skip(2);
+                Ok(Stmt::CreateDatabase(self.word()?))
+            }
+            ("ALTER", "DATABASE") => {
+                self.skip(2);
+                let name = self.word()?;
+                self.want("SET")?;
+                Ok(Stmt::AlterDatabase { name, option: self.words() })
+            }
+            ("ALTER", "TABLE") => self.alter_table(),
+            ("DROP", "TABLE") => {
+                self.skip(2);
+                let if_exists = self.take("IF") && self.take("EXISTS");
+                let mut names = vec![self.name()?];
+                while self.token(&Token::Comma) {
+                    names.push(self.name()?);
+                }
+                Ok(Stmt::DropTable { names, if_exists })
+            }
+            ("TRUNCATE", "TABLE") => {
+                self.skip(2);
+                Ok(Stmt::Truncate(self.name()?))
+            }
+            ("GRANT" | "DENY" | "REVOKE", _)
+            | ("CREATE" | "ALTER" | "DROP", "LOGIN" | "USER" | "ROLE" | "SERVER") => {
+                Ok(Stmt::Rights(self.words()))
+            }
+            _ => Err(SqlError::not_modelled(format!("{} {}", self.peek(), self.peek_at(1)))),
+        }
+    }
+
+    /// Every token to the end of the statement.
+    fn words(&mut self) -> Vec<String> {
+        let mut words = Vec::new();
+        loop {
+            let next = self.parser.peek_token_ref().token.clone();
+            if matches!(next, Token::EOF | Token::SemiColon) {
+                return words;
+            }
+            let first = words.first().map(String::as_str).unwrap_or_default();
+            let begins = matches!(
+                self.peek().as_str(),
+                "EXEC"
+                    | "USE"
+                    | "PRINT"
+                    | "IF"
+                    | "END"
+                    | "DECLARE"
+                    | "BEGIN"
+                    | "GRANT"
+                    | "DENY"
+                    | "REVOKE"
+                    | "CREATE"
+                    | "DROP"
+            ) && !words.is_empty();
+            // A right can have such a name, which stands before ON or TO.
+            let inside = matches!(first, "GRANT" | "DENY" | "REVOKE")
+                && !words.iter().any(|word| word == "TO" || word == "FROM");
+            if begins && !inside || self.peek() == "ALTER" && !words.is_empty() && !inside {
+                return words;
+            }
+            self.parser.advance_token();
+            words.push(match next {
+                Token::Word(word)
+                    if word.quote_style.is_none()
+                        && word.keyword != sqlparser::keywords::Keyword::NoKeyword =>
+                {
+                    word.value.to_uppercase()
+                }
+                Token::Word(word) => word.value,
+                Token::SingleQuotedString(text) | Token::NationalStringLiteral(text) => text,
+                other => other.to_string(),
+            });
+        }
+    }
+
+    fn create_table(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(2);
+        let name = self.name()?;
+        self.expect(&Token::LParen)?;
+        let (mut columns, mut keys) = (Vec::new(), Vec::new());
+        loop {
+            let named = if self.take("CONSTRAINT") { Some(self.word()?) } else { None };
+            match self.peek().as_str() {
+                "PRIMARY" | "UNIQUE" => keys.push(self.key(named, None)?),
+                "FOREIGN" | "CHECK" => return Err(SqlError::not_modelled(self.peek())),
+                _ => columns.push(self.column(&mut keys)?),
+            }
+            if self.token(&Token::Comma) {
+                continue;
+            }
+            self.expect(&Token::RParen)?;
+            return Ok(Stmt::CreateTable { name, columns, keys });
+        }
+    }
+
+    fn key(&mut self, name: Option<String>, column: Option<&str>) -> Result<NewKey, SqlError> {
+        let primary = self.take("PRIMARY");
+        self.want(if primary { "KEY" } else { "UNIQUE" })?;
+        if !self.take("CLUSTERED") {
+            self.take("NONCLUSTERED");
+        }
+        let columns = match column {
+            Some(column) if self.parser.peek_token_ref().token != Token::LParen => vec![column.to_owned()],
+            _ => self.names()?,
+        };
+        Ok(NewKey { name, primary, columns })
+    }
+
+    fn column(&mut self, keys: &mut Vec<NewKey>) -> Result<NewColumn, SqlError> {
+        let name = self.word()?;
+        let of = self.parser.parse_data_type().map_err(|error| self.failed(&error))?;
+        let mut column = NewColumn { name, of, nullable: true, identity: None, default: None };
+        loop {
+            let named = if self.take("CONSTRAINT") { Some(self.word()?) } else { None };
+            match self.peek().as_str() {
+                "NOT" => {
+                    self.skip(1);
+                    self.want("NULL")?;
+                    column.nullable = false;
+                }
+                "NULL" => self.skip(1),
+                "IDENTITY" => {
+                    self.skip(1);
+                    column.identity = Some(self.identity()?);
+                    column.nullable = false;
+                }
+                "DEFAULT" => {
+                    self.skip(1);
+                    column.default = Some(self.parser.parse_prefix().map_err(|error| self.failed(&error))?);
+                }
+                "PRIMARY" | "UNIQUE" => keys.push(self.key(named, Some(&column.name))?),
+                "COLLATE" => {
+                    self.skip(1);
+                    self.word()?;
+                }
+                "REFERENCES" | "CHECK" | "AS" | "SPARSE" | "ROWGUIDCOL" => {
+                    return Err(SqlError::not_modelled(self.peek()));
+                }
+                _ => return Ok(column),
+            }
+        }
+    }
+
+    fn identity(&mut self) -> Result<(i64, i64), SqlError> {
+        if !self.token(&Token::LParen) {
+            return Ok((1, 1));
+        }
+        let mut number = || -> Result<i64, SqlError> {
+            let negative = self.token(&Token::Minus);
+            let number: i64 = match self.parser.next_token().token {
+                Token::Number(text, _) => text.parse().map_err(|_| SqlError::syntax(&text))?,
+                other => return Err(SqlError::syntax(other)),
+            };
+            self.token(&Token::Comma);
+            Ok(if negative { -number } else { number })
+        };
+        let pair = (number()?, number()?);
+        self.expect(&Token::RParen)?;
+        Ok(pair)
+    }
+
+    fn create_index(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(1);
+        let unique = self.take("UNIQUE");
+        if !self.take("CLUSTERED") {
+            self.take("NONCLUSTERED");
+        }
+        self.want("INDEX")?;
+        let name = self.word()?;
+        self.want("ON")?;
+        let table = self.name()?;
+        let columns = self.names()?;
+        if self.take("INCLUDE") {
+            self.names()?;
+        }
+        if self.peek() == "WHERE" {
+            return Err(SqlError::not_modelled("WHERE"));
+        }
+        Ok(Stmt::CreateIndex { name, unique, table, columns })
+    }
+
+    fn alter_table(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(2);
+        let table = self.name()?;
+        let mut keys = Vec::new();
+        let stmt = match (self.peek().as_str(), self.peek_at(1).as_str()) {
+            ("ALTER", "COLUMN") => {
+                self.skip(2);
+                Stmt::AlterColumn { table, column: self.column(&mut keys)? }
+            }
+            ("DROP", "COLUMN") => {
+                self.skip(2);
+                Stmt::DropColumn { table, column: self.word()? }
+            }
+            ("ADD", "CONSTRAINT" | "PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK") => {
+                return Err(SqlError::not_modelled("ADD CONSTRAINT"));
+            }
+            ("ADD", _) => {
+                self.skip(1);
+                Stmt::AddColumn { table, column: self.column(&mut keys)? }
+            }
+            _ => return Err(self.unexpected()),
+        };
+        if keys.is_empty() { Ok(stmt) } else { Err(SqlError::not_modelled("a key of a new column")) }
+    }
+}
+
+/// What the history of definitions tells of a statement.
+struct StmtText<'a>(&'a Stmt);
+
+impl std::fmt::Display for StmtText<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Stmt::AddColumn { table, column } => {
+                write!(out, "ALTER TABLE {} ADD {} {}", table.join("."), column.name, column.of)
+            }
+            Stmt::DropColumn { table, column } => {
+                write!(out, "ALTER TABLE {} DROP COLUMN {column}", table.join("."))
+            }
+            Stmt::AlterColumn { table, column } => {
+                write!(out, "ALTER TABLE {} ALTER COLUMN {} {}", table.join("."), column.name, column.of)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_need_nothing_between_them() {
+        let text = "declare @a int = 1 set @a = 2 select @a select 1 begin tran commit exec sp_who print 'x'";
+        assert_eq!(batch(text).unwrap().len(), 8);
+        let text = "if 1 = 1 begin select 1; select 2 end else select 3\nselect 4";
+        let lines = batch(text).unwrap();
+        assert_eq!((lines.len(), lines[1].number), (2, 2));
+    }
+
+    #[test]
+    fn hints_to_the_optimizer_are_left_out() {
+        assert_eq!(batch("select 1 option (recompile, maxdop 1) select 2").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_an_error() {
+        for text in [
+            "selec 1",
+            "select from",
+            "create table t (a int check (a > 1))",
+            "begin try select 1 end try",
+            "begin select 1",
+        ] {
+            let error = batch(text).unwrap_err();
+            assert!(matches!(error.number, 102 | 156), "{text}: {error}");
+        }
+    }
+}
