@@ -8,6 +8,7 @@ use testbed::mysql::{Conn, Options, Product, Server, shared};
 use tokio::sync::Mutex;
 
 use crate::support::backend::{Backend, HistoryRow, Session};
+use crate::support::wait::{SOON, eventually};
 
 /// A product, as a type.
 pub(crate) trait Dialect: Send + Sync + 'static {
@@ -77,7 +78,8 @@ impl Session for Client {
 impl Client {
     /// The first column of the first row, as text.
     pub(crate) async fn value(&self, sql: &str) -> Option<String> {
-        self.0.lock().await.query_first::<Option<String>, _>(sql).await.unwrap().flatten()
+        let row: Option<mysql_async::Row> = self.0.lock().await.query_first(sql).await.unwrap();
+        row.and_then(|mut row| row.take::<Option<String>, _>(0)).flatten()
     }
 }
 
@@ -298,12 +300,19 @@ impl<D: Dialect> Mysql<D> {
         (row.take(0).unwrap(), row.take(1).unwrap())
     }
 
-    /// Begins a new file of the log and removes those before it, once nobody reads them any more.
+    /// Begins a new file of the log and removes those before it. A server keeps a file that somebody reads, even a
+    /// reader who has gone unnoticed.
     pub(crate) async fn purge_log(&self) {
         let client = self.client().await;
         client.run("FLUSH BINARY LOGS").await;
         let (last, _) = self.log_end().await;
-        client.run(&format!("PURGE BINARY LOGS TO '{last}'")).await;
+        eventually("the older files are gone", SOON, async || {
+            self.cut_streams().await;
+            client.run(&format!("PURGE BINARY LOGS TO '{last}'")).await;
+            let first = client.value("SHOW BINARY LOGS").await.unwrap();
+            (first == last).then_some(())
+        })
+        .await;
     }
 }
 

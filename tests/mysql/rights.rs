@@ -118,8 +118,8 @@ async fn try_modes<D: Dialect>(backend: Mysql<D>, modes: &[(&str, &str, &str, bo
 }
 
 /// Every way to log in that the two products share, or have alone, with and without TLS.
-async fn logs_in<D: Dialect>(settings: &[(&str, &str)], prelude: &[&str], users: &[(&str, &str)]) {
-    let backend = Mysql::<D>::start(Mysql::<D>::options(settings).with_tls()).await;
+async fn logs_in<D: Dialect>(prelude: &[&str], users: &[(&str, &str)]) {
+    let backend = Mysql::<D>::start(Mysql::<D>::options(&[]).with_tls()).await;
     let scene = Scene::on(backend, |_| {}).await;
     for statement in prelude {
         scene.sql.run(statement).await;
@@ -146,8 +146,7 @@ async fn logs_in<D: Dialect>(settings: &[(&str, &str)], prelude: &[&str], users:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mysqls_ways_to_log_in_work_with_and_without_tls() {
     logs_in::<MySql>(
-        &[("mysql_native_password", "ON"), ("plugin_load_add", "mysql_native_password.so")],
-        &[],
+        &["INSTALL PLUGIN mysql_native_password SONAME 'mysql_native_password.so'"],
         &[
             (&format!("WITH caching_sha2_password BY {PLAIN_LITERAL}"), SECRET),
             ("WITH caching_sha2_password BY ''", ""),
@@ -160,7 +159,6 @@ async fn mysqls_ways_to_log_in_work_with_and_without_tls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadbs_ways_to_log_in_work_with_and_without_tls() {
     logs_in::<MariaDb>(
-        &[],
         &["INSTALL SONAME 'auth_ed25519'"],
         &[
             (&format!("VIA mysql_native_password USING PASSWORD({PLAIN_LITERAL})"), SECRET),

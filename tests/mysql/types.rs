@@ -73,7 +73,7 @@ async fn enums_and_accents_are_mapped<D: Dialect>() {
         last_modified_date = { column = "m", time_zone = "UTC" }
         "#,
         &[
-            "9007199254740993, 'Licencia', 'En revisión', 'web,papel', '2024-01-01 04:00:00.1239', '2024-01-01 01:02:03'",
+            "9007199254740993, 'Licencia', 'En revisión', 'web,papel', '2024-01-01 04:00:00.124', '2024-01-01 01:02:03'",
             "-5, 'Año ''nuevo''', 'Aprobado', '', '2024-02-29 23:59:59.999', '2024-03-01'",
         ],
         &[
