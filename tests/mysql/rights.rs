@@ -146,11 +146,10 @@ async fn logs_in<D: Dialect>(prelude: &[&str], users: &[(&str, &str)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mysqls_ways_to_log_in_work_with_and_without_tls() {
     logs_in::<MySql>(
-        &["INSTALL PLUGIN mysql_native_password SONAME 'mysql_native_password.so'"],
+        &[],
         &[
             (&format!("WITH caching_sha2_password BY {PLAIN_LITERAL}"), SECRET),
             ("WITH caching_sha2_password BY ''", ""),
-            (&format!("WITH mysql_native_password BY {PLAIN_LITERAL}"), SECRET),
         ],
     )
     .await;
