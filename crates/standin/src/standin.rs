@@ -231,7 +231,9 @@ impl Drop for Standin {
     fn drop(&mut self) {
         self.state.stopping.store(true, Ordering::SeqCst);
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(2));
+            // A runtime cannot be shut down by a thread that drives another.
+            let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));
+            drop(end.join());
         }
     }
 }

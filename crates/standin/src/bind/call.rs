@@ -285,6 +285,10 @@ impl Binder<'_> {
                 let sql = format!("ts_offset({}, {}, {}, {keep})", value.sql, value.of.code(), offset.sql);
                 Ok(Typed::new(sql, SqlType::DateTimeOffset(scale)))
             }
+            ("ceiling" | "floor", [_]) => {
+                let [value] = exactly(name, values)?;
+                self.whole_part(value, if name == "floor" { -100 } else { -101 })
+            }
             ("newid", []) => Ok(Typed::new("ts_newid()", SqlType::UniqueIdentifier)),
             (
                 "len" | "upper" | "lower" | "ltrim" | "rtrim" | "trim" | "right" | "charindex" | "replace"

@@ -228,6 +228,11 @@ impl Binder<'_> {
 
     pub(super) fn rounded(&mut self, expr: &Expr, digits: i64, scope: &Scope<'_>) -> Result<Typed, SqlError> {
         let value = self.value(expr, scope)?;
+        self.whole_part(value, digits)
+    }
+
+    /// FLOOR (-100) and CEILING (-101).
+    pub(super) fn whole_part(&mut self, value: Typed, digits: i64) -> Result<Typed, SqlError> {
         if value.of.whole_range().is_some() {
             return Ok(value);
         }

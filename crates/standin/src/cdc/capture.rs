@@ -11,7 +11,7 @@ use crate::engine::database::Database;
 use crate::engine::lsn;
 use crate::engine::versions::View;
 use crate::server::state::ServerState;
-use crate::sql::calendar::{DAYS_TO_1900, SECOND, now_utc, to_datetime};
+use crate::sql::calendar::{SECOND, now_utc, to_datetime};
 use crate::sql::error::SqlError;
 
 /// One scan of the log.
@@ -44,26 +44,61 @@ struct Logged {
 /// # Errors
 /// What SQLite answers.
 pub(crate) fn scan(server: &ServerState, database: &Arc<Database>, latency: i64) -> Result<Scan, SqlError> {
+    let local = || to_datetime(server.zone.local(now_utc()));
+    let mut scan = Scan { started_at: local(), ended_at: local(), ..Scan::default() };
+    let view = Arc::new(Mutex::new(View::default()));
+    let connection = database.connect(&view)?;
+    let due = server.idle_is_due(database);
+    if !due && !has_work(&connection, &database.catalog(), latency)? {
+        return Ok(scan);
+    }
+    let lock = database.lock();
+    let tran = database.versions.begin();
+    let outcome = fill(server, database, (&connection, tran), latency, &mut scan);
+    match outcome {
+        Ok(()) => database.versions.commit(tran),
+        Err(error) => {
+            database.versions.rolled_back(tran);
+            return Err(error);
+        }
+    };
+    drop(lock);
+    scan.ended_at = local();
+    Ok(scan)
+}
+
+/// Is there a transaction to capture, or an instance that has no low end yet?
+fn has_work(connection: &Connection, catalog: &Catalog, latency: i64) -> Result<bool, SqlError> {
+    let Some(changes) = catalog.table("cdc", "change_tables") else { return Ok(false) };
+    let sql = format!(
+        "SELECT EXISTS(SELECT 1 FROM commits WHERE tracked = 1 AND ended_utc <= ?1) OR EXISTS(SELECT 1 FROM {} WHERE c5 IS NULL AND _xmax = 0)",
+        changes.stored()
+    );
+    Ok(connection.query_row(&sql, [now_utc() - latency], |row| row.get(0))?)
+}
+
+/// One transaction of SQLite; when it fails, dropping the connection takes it back.
+fn fill(
+    server: &ServerState,
+    database: &Database,
+    (connection, tran): (&Connection, i64),
+    latency: i64,
+    scan: &mut Scan,
+) -> Result<(), SqlError> {
     let catalog = database.catalog();
-    let local = |utc: i64| to_datetime(server.zone.local(utc));
-    let mut scan = Scan { started_at: local(now_utc()), ..Scan::default() };
+    let now = to_datetime(server.zone.local(now_utc()));
     let (Some(times), Some(changes)) =
         (catalog.table("cdc", "lsn_time_mapping"), catalog.table("cdc", "change_tables"))
     else {
-        return Ok(scan);
+        return Ok(());
     };
-    let view = Arc::new(Mutex::new(View::default()));
-    let connection = database.connect(&view)?;
-    let lock = database.lock();
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let tran = database.versions.begin();
     let limit = catalog.jobs.capture.map_or(5000, |(transactions, scans, ..)| transactions * scans);
-    let logged = pending(&connection, now_utc() - latency, limit)?;
-    let fresh =
-        establish(&connection, &catalog, (&changes.stored(), &times.stored()), tran, local(now_utc()))?;
+    let logged = pending(connection, now_utc() - latency, limit)?;
+    let fresh = establish(connection, &catalog, (&changes.stored(), &times.stored()), tran, now)?;
     for one in &logged {
-        scan.commands += capture(&connection, &catalog, one, tran)?;
-        map(&connection, &times.stored(), one, tran)?;
+        scan.commands += capture(connection, &catalog, one, tran)?;
+        map(connection, &times.stored(), one, tran)?;
         scan.transactions += 1;
         let lsn = lsn::of(one.record).to_vec();
         scan.first_lsn.get_or_insert_with(|| lsn.clone());
@@ -73,21 +108,18 @@ pub(crate) fn scan(server: &ServerState, database: &Arc<Database>, latency: i64)
     }
     let idle = logged.is_empty() && !fresh && server.idle_is_due(database);
     if idle {
-        dummy(&connection, &times.stored(), database.next_record(), tran, local(now_utc()))?;
+        dummy(connection, &times.stored(), database.next_record(), tran, now)?;
     }
-    connection.execute(
-        "UPDATE commits SET tracked = 0 WHERE tracked = 1 AND n <= ?1",
-        [logged.last().map_or(0, |last| last.record)],
-    )?;
-    connection.execute("INSERT INTO commits VALUES(?1, 0, 0, 0, 0, 0, 0)", [tran])?;
+    let last = logged.last().map_or(0, |last| last.record);
+    connection.execute("UPDATE commits SET tracked = 0 WHERE tracked = 1 AND n <= ?1", [last])?;
+    // The number keeps those of a later start above all that were told.
+    connection
+        .execute("INSERT INTO commits VALUES(?1, ?2, 0, 0, 0, 0, 0)", [tran, database.next_record()])?;
     connection.execute_batch("COMMIT")?;
-    database.versions.commit(tran);
-    drop(lock);
     if !logged.is_empty() || fresh || idle {
         server.mapped_now(database);
     }
-    scan.ended_at = local(now_utc());
-    Ok(scan)
+    Ok(())
 }
 
 fn pending(connection: &Connection, until: i64, limit: i64) -> Result<Vec<Logged>, SqlError> {
@@ -176,6 +208,3 @@ fn dummy(connection: &Connection, times: &str, record: i64, tran: i64, now: i64)
     connection.execute(&sql, params![tran, lsn::of(record).to_vec(), now, vec![0u8; lsn::WIDTH]])?;
     Ok(())
 }
-
-// Moments of the log count from 1900.
-const _: () = assert!(DAYS_TO_1900 > 0);

@@ -153,7 +153,7 @@ pub(crate) fn store(connection: &Connection, table: &Table) -> Result<(), SqlErr
     let stored = table.stored();
     let columns: Vec<String> = table.columns.iter().map(stored_column).collect();
     connection.execute_batch(&format!(
-        "CREATE TABLE {stored}(_rid INTEGER PRIMARY KEY AUTOINCREMENT, _xmin INTEGER NOT NULL, _xmax INTEGER NOT NULL DEFAULT 0, {})",
+        "CREATE TABLE {stored}(_rid INTEGER PRIMARY KEY, _xmin INTEGER NOT NULL, _xmax INTEGER NOT NULL DEFAULT 0, {})",
         columns.join(", ")
     ))?;
     for index in &table.indexes {

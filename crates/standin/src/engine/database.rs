@@ -47,6 +47,8 @@ impl Database {
     pub(crate) fn open(name: &str, id: i64, path: &Path, created_at: i64) -> Result<Arc<Database>, SqlError> {
         let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        // Indexes of texts cannot be touched without the collation.
+        functions::register(&connection, &Arc::default(), &Arc::default())?;
         connection.execute_batch(TABLES)?;
         let stored: Option<String> = connection
             .query_row("SELECT value FROM state WHERE key = 'catalog'", [], |row| row.get(0))
@@ -88,10 +90,6 @@ impl Database {
             .execute_batch("PRAGMA synchronous=OFF; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;")?;
         functions::register(&connection, &self.versions, view)?;
         Ok(connection)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {

@@ -128,6 +128,14 @@ pub(crate) fn run_as_administrator(
     database: &Arc<Database>,
     text: &str,
 ) -> Result<(), SqlError> {
+    // A thread of its own, because the caller may be one that drives asynchronous tasks.
+    std::thread::scope(|scope| {
+        let batch = scope.spawn(|| run_here(server, database, text));
+        batch.join().unwrap_or_else(|_| Err(SqlError::new(596, 21, 1, "the batch's thread failed")))
+    })
+}
+
+fn run_here(server: &Arc<ServerState>, database: &Arc<Database>, text: &str) -> Result<(), SqlError> {
     let (outbox, mut answers) = tokio::sync::mpsc::channel(64);
     let entry = Entry { login: "sa".to_owned(), sysadmin: true, database: Arc::clone(database) };
     let out = TokenStream::new(outbox, crate::tds::packet::SIZE_MAX, &server.name);

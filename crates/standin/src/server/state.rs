@@ -163,7 +163,7 @@ impl ServerState {
     /// When there is no such database, or the file cannot be written.
     pub(crate) fn backup(&self, name: &str, to: &std::path::Path) -> Result<(), SqlError> {
         let database = self.database(name).ok_or_else(|| SqlError::new(911, 16, 1, "no such database"))?;
-        let source = rusqlite::Connection::open(database.path())?;
+        let source = database.connect(&Arc::default())?;
         let _lock = database.lock();
         source.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
         Ok(())

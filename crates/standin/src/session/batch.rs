@@ -185,7 +185,7 @@ impl Session {
                 let text = crate::sql::format::text(&value, of, 0)?;
                 self.write_ending(crate::tds::token::MORE);
                 self.out.error(&SqlError::new(0, 0, 1, text));
-                Ok(Ended::Quietly)
+                Ok(Ended::WithResult)
             }
             Stmt::RaiseError(values) => self.raise(values),
             other => self.run_definition(other, text).map(|()| Ended::WithResult),
@@ -206,7 +206,7 @@ impl Session {
         }
         self.write_ending(crate::tds::token::MORE);
         self.out.error(&error);
-        Ok(Ended::Quietly)
+        Ok(Ended::WithResult)
     }
 
     /// `sp_executesql`: a text with parameters, which the text alone sees.

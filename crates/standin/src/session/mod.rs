@@ -211,7 +211,10 @@ impl Session {
             Request::Batch(text) => {
                 self.in_procedure = false;
                 self.variables.clear();
-                self.run_text(&text)
+                let outcome = self.run_text(&text);
+                // An answer ends with a token even when no statement had one.
+                self.ending = self.ending.or(Some((0, 0)));
+                outcome
             }
             Request::Call { procedure, parameters } => {
                 self.in_procedure = true;
@@ -299,6 +302,9 @@ impl Session {
         }
         self.end_result(ERROR, 0);
         if error.class >= 20 {
+            // The last that the client hears.
+            self.write_ending(0);
+            self.out.finish()?;
             return Err(Stop::Gone);
         }
         if error.lets_the_batch_go_on() && !self.xact_abort { Ok(()) } else { Err(Stop::Batch) }

@@ -146,6 +146,21 @@ fn without_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             out.push(token);
         }
     }
+    separated(out)
+}
+
+/// Puts a semicolon before reserved words that begin a statement, which the parser would take for an alias.
+fn separated(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const BEGINNINGS: [&str; 6] = ["BEGIN", "COMMIT", "ROLLBACK", "SAVE", "USE", "WAITFOR"];
+    let mut out = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let begins = matches!(&token.token, Token::Word(word)
+            if word.quote_style.is_none() && BEGINNINGS.iter().any(|known| word.value.eq_ignore_ascii_case(known)));
+        if begins {
+            out.push(TokenWithSpan::new(Token::SemiColon, token.span));
+        }
+        out.push(token);
+    }
     out
 }
 
