@@ -4,6 +4,7 @@
 mod call;
 mod expression;
 mod facts;
+mod objects;
 mod operators;
 mod predicate;
 mod scope;

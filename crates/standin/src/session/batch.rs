@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rand::Rng as _;
 use sqlparser::ast::{Expr, Statement};
 
-use super::parse::{Line, Stmt, batch};
+use super::parse::batch;
+use super::statement::{Line, Stmt};
 use super::{Session, Stop};
 use crate::bind::{Binder, Facts};
 use crate::server::faults::{Action, met, raised};

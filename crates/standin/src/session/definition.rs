@@ -1,7 +1,7 @@
 //! CREATE, ALTER and DROP of tables, indexes, schemas and databases.
 
 use super::Session;
-use super::parse::{NewColumn, NewKey, Stmt};
+use super::statement::{NewColumn, NewKey, Stmt};
 use super::transaction::Tran;
 use crate::cdc::{enable, tables};
 use crate::engine::catalog::{Catalog, Column, Index, Table, same};

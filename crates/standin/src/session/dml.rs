@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE: rows get new versions, keys stay unique, and captured tables leave records in the log.
+//! INSERT, UPDATE and DELETE: which rows, and what becomes of them.
 
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
@@ -9,21 +9,15 @@ use sqlparser::ast::{
 
 use super::Session;
 use super::batch::binder;
-use super::transaction::Tran;
-use crate::bind::{Binder, Scope, Source, Typed, parts};
-use crate::engine::catalog::{Catalog, Column, Instance, Table, same};
+use super::log::Change;
+use crate::bind::{Binder, Scope, Typed, parts};
+use crate::engine::catalog::{Catalog, Column, Table, same};
 use crate::engine::versions::Reading;
-use crate::sql::datatype::{Length, SqlType};
+use crate::sql::datatype::SqlType;
 use crate::sql::error::SqlError;
 
 /// A row's cells, in the order of the table's columns.
-type Row = Vec<Cell>;
-
-/// One operation of the log: before and after.
-struct Change<'a> {
-    before: Option<&'a Row>,
-    after: Option<&'a Row>,
-}
+pub(super) type Row = Vec<Cell>;
 
 impl Session {
     fn target(&self, name: &[String], right: &str) -> Result<Table, SqlError> {
@@ -146,118 +140,6 @@ impl Session {
         let sql = format!("SELECT {}", assigned(&typed.sql, typed.of, column.of));
         let mut rows = fetch(&self.connection, &sql, &binder.parameters, 1)?;
         Ok(rows.pop().and_then(|mut row| row.pop()).unwrap_or(Cell::Null))
-    }
-
-    fn no_nulls(&self, table: &Table, row: &Row, what: &str) -> Result<(), SqlError> {
-        let missing =
-            table.columns.iter().zip(row).find(|(column, cell)| !column.nullable && **cell == Cell::Null);
-        match missing {
-            None => Ok(()),
-            Some((column, _)) => Err(SqlError::new(
-                515,
-                16,
-                2,
-                format!(
-                    "Cannot insert the value NULL into column '{}', table '{}.{}'; column does not allow nulls. {what} fails.",
-                    column.name,
-                    self.database.name,
-                    table.full_name()
-                ),
-            )),
-        }
-    }
-
-    /// Stores a new version, when its keys are free.
-    fn place(&self, table: &Table, tran: &mut Tran, row: &Row) -> Result<(), SqlError> {
-        for index in table.indexes.iter().filter(|index| index.unique) {
-            self.check_key(table, index, tran, row)?;
-        }
-        let columns: Vec<String> = table.columns.iter().map(|column| format!("c{}", column.id)).collect();
-        let marks: Vec<String> = (0..row.len()).map(|at| format!("?{}", at + 2)).collect();
-        let sql = format!(
-            "INSERT INTO {}(_xmin, {}) VALUES(?1, {})",
-            table.stored(),
-            columns.join(", "),
-            marks.join(", ")
-        );
-        let mut insert = self.connection.prepare_cached(&sql)?;
-        insert.raw_bind_parameter(1, tran.id)?;
-        for (at, cell) in row.iter().enumerate() {
-            insert.raw_bind_parameter(at + 2, cell)?;
-        }
-        insert.raw_execute()?;
-        tran.made.push((table.id, self.connection.last_insert_rowid()));
-        Ok(())
-    }
-
-    /// Fails when another row that lives, or may yet live, has the key.
-    fn check_key(
-        &self,
-        table: &Table,
-        index: &crate::engine::catalog::Index,
-        tran: &Tran,
-        row: &Row,
-    ) -> Result<(), SqlError> {
-        let at = |id: &i64| table.columns.iter().position(|column| column.id == *id);
-        let cells: Vec<&Cell> = index.columns.iter().filter_map(|id| row.get(at(id)?)).collect();
-        let conditions: Vec<String> =
-            (1..).zip(&index.columns).map(|(number, id)| format!("c{id} IS ?{number}")).collect();
-        let sql = format!("SELECT _xmin, _xmax FROM {} WHERE {}", table.stored(), conditions.join(" AND "));
-        let mut select = self.connection.prepare_cached(&sql)?;
-        let mut rows = select.query(rusqlite::params_from_iter(cells))?;
-        while let Some(found) = rows.next()? {
-            let (made, ended): (i64, i64) = (found.get(0)?, found.get(1)?);
-            let versions = &self.database.versions;
-            let other = |id: i64| id != 0 && id != tran.id && versions.is_active(id);
-            if other(made) || other(ended) {
-                self.view().blocked_by = Some(if other(made) { made } else { ended });
-                return Err(SqlError::new(1222, 16, 51, "blocked"));
-            }
-            let lives = made == tran.id || versions.is_committed(made);
-            let gone = ended != 0 && (ended == tran.id || versions.is_committed(ended));
-            if lives && !gone {
-                let message = if index.primary || index.constraint {
-                    let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE KEY" };
-                    format!(
-                        "Violation of {kind} constraint '{}'. Cannot insert duplicate key in object '{}'.",
-                        index.name,
-                        table.full_name()
-                    )
-                } else {
-                    format!(
-                        "Cannot insert duplicate key row in object '{}' with unique index '{}'.",
-                        table.full_name(),
-                        index.name
-                    )
-                };
-                let number = if index.primary || index.constraint { 2627 } else { 2601 };
-                return Err(SqlError::new(number, 14, 1, message));
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a version that the statement saw.
-    fn end_version(&self, table: &Table, tran: &mut Tran, (row, ended): (i64, i64)) -> Result<(), SqlError> {
-        let versions = &self.database.versions;
-        if ended != 0 && ended != tran.id {
-            if versions.is_active(ended) {
-                self.view().blocked_by = Some(ended);
-                return Err(SqlError::new(1222, 16, 51, "blocked"));
-            }
-            if versions.is_committed(ended) {
-                let message = format!(
-                    "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access table '{}' directly or indirectly in database '{}' to update, delete, or insert the row that has been modified or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete statement.",
-                    table.full_name(),
-                    self.database.name
-                );
-                return Err(SqlError::new(3960, 16, 2, message));
-            }
-        }
-        let sql = format!("UPDATE {} SET _xmax = ?1 WHERE _rid = ?2", table.stored());
-        self.connection.prepare_cached(&sql)?.execute([tran.id, row])?;
-        tran.ended.push((table.id, row));
-        Ok(())
     }
 
     /// Reading for the table that a statement changes: what is committed, waiting where it must.
@@ -405,7 +287,7 @@ impl Session {
             columns.push(at);
         }
         let condition = condition.map(|condition| binder.predicate(condition, &scope)).transpose()?;
-        let own = own_columns(source, table);
+        let own = own_columns(table);
         tables.push_str(&format!(" JOIN {0} AS own ON own._rid = {1}._rid", table.stored(), source.alias));
         let mut sql = format!("SELECT own._rid, own._xmax, {own}");
         for value in &values {
@@ -454,99 +336,6 @@ impl Session {
             (Found { row: number(row.first()), ended: number(row.get(1)), cells }, values)
         };
         Ok(rows.into_iter().map(split).collect())
-    }
-
-    /// Records of updates: pairs of 3 and 4, or deferred ones of 1 and 2 where a unique key changes.
-    ///
-    /// An update of a unique key is logged as deletion and insertion; of several rows, each has its own number.
-    fn log_updates(&self, table: &Table, tran: &mut Tran, pairs: &[(Row, Row)]) -> Result<(), SqlError> {
-        for (before, after) in pairs {
-            let changed = |id: &i64| {
-                let at = table.columns.iter().position(|column| column.id == *id);
-                at.is_some_and(|at| before.get(at) != after.get(at))
-            };
-            let deferred =
-                table.indexes.iter().any(|index| index.unique && index.columns.iter().any(changed));
-            if deferred && pairs.len() > 1 {
-                self.log(table, tran, &Change { before: Some(before), after: None })?;
-                self.log(table, tran, &Change { before: None, after: Some(after) })?;
-            } else {
-                self.log_pair(table, tran, (before, after), deferred)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn log_pair(
-        &self,
-        table: &Table,
-        tran: &mut Tran,
-        (before, after): (&Row, &Row),
-        deferred: bool,
-    ) -> Result<(), SqlError> {
-        let catalog = self.database.catalog();
-        for instance in catalog.instances_of(table.id) {
-            tran.tracked = true;
-            let mask =
-                if deferred { whole_mask(instance) } else { changed_mask(table, instance, before, after) };
-            // An update of columns that are not captured leaves nothing.
-            if mask.iter().all(|byte| *byte == 0) {
-                continue;
-            }
-            let sequence = self.database.next_record();
-            let (old, new) = if deferred { (1, 2) } else { (3, 4) };
-            let after = captured(table, instance, after);
-            let mut before = captured(table, instance, before);
-            if !deferred {
-                without_unchanged_large(instance, &mut before, &after);
-            }
-            self.record(instance, tran, (sequence, old, &mask), &before)?;
-            self.record(instance, tran, (sequence, new, &mask), &after)?;
-        }
-        Ok(())
-    }
-
-    fn log(&self, table: &Table, tran: &mut Tran, change: &Change<'_>) -> Result<(), SqlError> {
-        let catalog = self.database.catalog();
-        for instance in catalog.instances_of(table.id) {
-            tran.tracked = true;
-            let sequence = self.database.next_record();
-            let (operation, row) = match (change.before, change.after) {
-                (Some(before), _) => (1, before),
-                (None, Some(after)) => (2, after),
-                (None, None) => continue,
-            };
-            let mask = whole_mask(instance);
-            self.record(instance, tran, (sequence, operation, &mask), &captured(table, instance, row))?;
-        }
-        Ok(())
-    }
-
-    fn record(
-        &self,
-        instance: &Instance,
-        tran: &Tran,
-        (sequence, operation, mask): (i64, i64, &[u8]),
-        cells: &[Cell],
-    ) -> Result<(), SqlError> {
-        let marks: Vec<String> = (0..cells.len()).map(|at| format!("?{}", at + 7)).collect();
-        let sql = format!(
-            "INSERT INTO log{} VALUES(?1, ?2, ?3, ?4, ?5, ?6, {})",
-            instance.change_table,
-            marks.join(", ")
-        );
-        let mut insert = self.connection.prepare_cached(&sql)?;
-        insert.raw_bind_parameter(1, self.database.next_record())?;
-        insert.raw_bind_parameter(2, tran.id)?;
-        insert.raw_bind_parameter(3, operation)?;
-        insert.raw_bind_parameter(4, sequence)?;
-        insert.raw_bind_parameter(5, mask)?;
-        insert.raw_bind_parameter(6, tran.commands)?;
-        for (at, cell) in cells.iter().enumerate() {
-            insert.raw_bind_parameter(at + 7, cell)?;
-        }
-        insert.raw_execute()?;
-        Ok(())
     }
 
     /// `TRUNCATE TABLE`, which a captured table refuses.
@@ -608,7 +397,7 @@ fn chosen(table: &Table, names: &[String]) -> Result<Vec<Column>, SqlError> {
     Ok(columns)
 }
 
-fn own_columns(_source: &Source, table: &Table) -> String {
+fn own_columns(table: &Table) -> String {
     let list: Vec<String> = table.columns.iter().map(|column| format!("own.c{}", column.id)).collect();
     list.join(", ")
 }
@@ -631,60 +420,4 @@ fn fetch(
         all.push(cells);
     }
     Ok(all)
-}
-
-/// The captured columns of a row; one that was dropped since is NULL.
-fn captured(table: &Table, instance: &Instance, row: &Row) -> Vec<Cell> {
-    let cell = |id: i64| {
-        let at = table.columns.iter().position(|column| column.id == id)?;
-        row.get(at).cloned()
-    };
-    instance.columns.iter().map(|(id, _, _)| cell(*id).unwrap_or(Cell::Null)).collect()
-}
-
-/// The row before an update tells values of `(max)` types only where they changed.
-///
-/// <https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql#large-object-data-types>
-fn without_unchanged_large(instance: &Instance, before: &mut [Cell], after: &[Cell]) {
-    for (((_, _, of), old), new) in instance.columns.iter().zip(before).zip(after) {
-        let large = matches!(
-            of,
-            SqlType::Text { length: Length::Max, .. } | SqlType::Bytes { length: Length::Max, .. }
-        );
-        if large && old == new {
-            *old = Cell::Null;
-        }
-    }
-}
-
-/// A mask with the bit of every column.
-fn whole_mask(instance: &Instance) -> Vec<u8> {
-    mask_of(instance.columns.len(), |_| true)
-}
-
-fn changed_mask(table: &Table, instance: &Instance, before: &Row, after: &Row) -> Vec<u8> {
-    let (before, after) = (captured(table, instance, before), captured(table, instance, after));
-    mask_of(instance.columns.len(), |at| before.get(at) != after.get(at))
-}
-
-/// One bit for each captured column; the first eight columns are in the last byte.
-fn mask_of(count: usize, set: impl Fn(usize) -> bool) -> Vec<u8> {
-    let mut mask = vec![0u8; count.div_ceil(8)];
-    let last = mask.len().saturating_sub(1);
-    for at in (0..count).filter(|&at| set(at)) {
-        if let Some(byte) = mask.get_mut(last - at / 8) {
-            *byte |= 1 << (at % 8);
-        }
-    }
-    mask
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_columns_of_a_mask_are_in_its_last_byte() {
-        assert_eq!(mask_of(10, |at| at == 0 || at == 9), [0b10, 0b1]);
-    }
 }

@@ -3,11 +3,15 @@
 mod batch;
 mod definition;
 mod dml;
+mod grammar;
+mod log;
 mod parse;
 mod procedures;
 mod query;
 mod rights;
+mod rows;
 mod settings;
+mod statement;
 mod transaction;
 
 use std::collections::HashMap;

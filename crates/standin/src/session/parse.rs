@@ -1,101 +1,14 @@
 //! A batch as statements: queries and changes by the parser's own grammar, everything around them by ours, because
 //! T-SQL separates statements by nothing at all.
 
-use sqlparser::ast::{self, Expr};
+use sqlparser::ast::Expr;
 use sqlparser::dialect::MsSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
+use super::statement::{Line, Stmt, StmtText};
 use crate::bind::parts;
 use crate::sql::error::SqlError;
-
-/// A column of CREATE TABLE or ALTER TABLE.
-#[derive(Debug, Clone)]
-pub(super) struct NewColumn {
-    pub(super) name: String,
-    pub(super) of: ast::DataType,
-    pub(super) nullable: bool,
-    pub(super) identity: Option<(i64, i64)>,
-    pub(super) default: Option<Expr>,
-}
-
-/// A key of a table.
-#[derive(Debug, Clone)]
-pub(super) struct NewKey {
-    pub(super) name: Option<String>,
-    pub(super) primary: bool,
-    pub(super) columns: Vec<String>,
-}
-
-/// A statement.
-#[derive(Debug, Clone)]
-pub(super) enum Stmt {
-    Sql(Box<ast::Statement>),
-    Declare(Vec<(String, ast::DataType, Option<Expr>)>),
-    SetVariable(String, Expr),
-    SetOption(Vec<String>),
-    Begin,
-    Commit,
-    Rollback(Option<String>),
-    Save(String),
-    Use(String),
-    Execute {
-        procedure: Vec<String>,
-        arguments: Vec<(Option<String>, Expr)>,
-    },
-    ExecuteText(Expr),
-    If(Expr, Vec<Line>, Vec<Line>),
-    While(Expr, Vec<Line>),
-    Block(Vec<Line>),
-    Print(Expr),
-    RaiseError(Vec<Expr>),
-    Wait(Expr),
-    Return,
-    CreateTable {
-        name: Vec<String>,
-        columns: Vec<NewColumn>,
-        keys: Vec<NewKey>,
-    },
-    AddColumn {
-        table: Vec<String>,
-        column: NewColumn,
-    },
-    DropColumn {
-        table: Vec<String>,
-        column: String,
-    },
-    AlterColumn {
-        table: Vec<String>,
-        column: NewColumn,
-    },
-    CreateIndex {
-        name: String,
-        unique: bool,
-        table: Vec<String>,
-        columns: Vec<String>,
-    },
-    DropTable {
-        names: Vec<Vec<String>>,
-        if_exists: bool,
-    },
-    Truncate(Vec<String>),
-    CreateSchema(String),
-    CreateDatabase(String),
-    AlterDatabase {
-        name: String,
-        option: Vec<String>,
-    },
-    /// Logins, users, roles and rights, as words.
-    Rights(Vec<String>),
-}
-
-/// A statement, where it begins, and its text.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    pub(super) number: u32,
-    pub(super) text: String,
-    pub(super) stmt: Stmt,
-}
 
 /// A batch's statements.
 ///
@@ -164,8 +77,9 @@ fn separated(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
-struct Reader<'a> {
-    parser: Parser<'a>,
+/// Reads a batch's tokens.
+pub(super) struct Reader<'a> {
+    pub(super) parser: Parser<'a>,
 }
 
 impl Reader<'_> {
@@ -175,18 +89,18 @@ impl Reader<'_> {
     }
 
     /// The unquoted word that comes next, in upper case.
-    fn peek(&self) -> String {
+    pub(super) fn peek(&self) -> String {
         self.peek_at(0)
     }
 
-    fn peek_at(&self, ahead: usize) -> String {
+    pub(super) fn peek_at(&self, ahead: usize) -> String {
         match self.parser.peek_nth_token(ahead).token {
             Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
             _ => String::new(),
         }
     }
 
-    fn take(&mut self, word: &str) -> bool {
+    pub(super) fn take(&mut self, word: &str) -> bool {
         let found = self.peek() == word;
         if found {
             self.parser.advance_token();
@@ -194,11 +108,11 @@ impl Reader<'_> {
         found
     }
 
-    fn want(&mut self, word: &str) -> Result<(), SqlError> {
+    pub(super) fn want(&mut self, word: &str) -> Result<(), SqlError> {
         if self.take(word) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    fn unexpected(&self) -> SqlError {
+    pub(super) fn unexpected(&self) -> SqlError {
         let token = self.parser.peek_token_ref();
         let mut error = match &token.token {
             Token::Word(word)
@@ -212,32 +126,32 @@ impl Reader<'_> {
         error
     }
 
-    fn failed(&self, error: &ParserError) -> SqlError {
+    pub(super) fn failed(&self, error: &ParserError) -> SqlError {
         let mut ours = self.unexpected();
         let (ParserError::TokenizerError(text) | ParserError::ParserError(text)) = error else { return ours };
         ours.message = format!("{} ({text})", ours.message);
         ours
     }
 
-    fn expr(&mut self) -> Result<Expr, SqlError> {
+    pub(super) fn expr(&mut self) -> Result<Expr, SqlError> {
         self.parser.parse_expr().map_err(|error| self.failed(&error))
     }
 
-    fn name(&mut self) -> Result<Vec<String>, SqlError> {
+    pub(super) fn name(&mut self) -> Result<Vec<String>, SqlError> {
         let name = self.parser.parse_object_name(false).map_err(|error| self.failed(&error))?;
         parts(&name)
     }
 
-    fn word(&mut self) -> Result<String, SqlError> {
+    pub(super) fn word(&mut self) -> Result<String, SqlError> {
         let name = self.parser.parse_identifier().map_err(|error| self.failed(&error))?;
         Ok(name.value)
     }
 
-    fn token(&mut self, token: &Token) -> bool {
+    pub(super) fn token(&mut self, token: &Token) -> bool {
         self.parser.consume_token(token)
     }
 
-    fn expect(&mut self, token: &Token) -> Result<(), SqlError> {
+    pub(super) fn expect(&mut self, token: &Token) -> Result<(), SqlError> {
         if self.token(token) { Ok(()) } else { Err(self.unexpected()) }
     }
 
@@ -312,7 +226,7 @@ impl Reader<'_> {
         }
     }
 
-    fn skip(&mut self, count: usize) {
+    pub(super) fn skip(&mut self, count: usize) {
         for _ in 0..count {
             self.parser.advance_token();
         }
@@ -508,257 +422,6 @@ impl Reader<'_> {
                 self.expect(&Token::RParen)?;
                 return Ok(all);
             }
-        }
-    }
-
-    fn names(&mut self) -> Result<Vec<String>, SqlError> {
-        self.expect(&Token::LParen)?;
-        let mut all = Vec::new();
-        loop {
-            all.push(self.word()?);
-            if !self.take("ASC") {
-                self.take("DESC");
-            }
-            if !self.token(&Token::Comma) {
-                self.expect(&Token::RParen)?;
-                return Ok(all);
-            }
-        }
-    }
-
-    fn definition(&mut self) -> Result<Stmt, SqlError> {
-        match (self.peek().as_str(), self.peek_at(1).as_str()) {
-            ("CREATE", "TABLE") => self.create_table(),
-            ("CREATE", "INDEX" | "UNIQUE" | "CLUSTERED" | "NONCLUSTERED") => self.create_index(),
-            ("CREATE", "SCHEMA") => {
-                self.skip(2);
-                Ok(Stmt::CreateSchema(self.word()?))
-            }
-            ("CREATE", "DATABASE") => {
-                self.skip(2);
-                Ok(Stmt::CreateDatabase(self.word()?))
-            }
-            ("ALTER", "DATABASE") => {
-                self.skip(2);
-                let name = self.word()?;
-                self.want("SET")?;
-                Ok(Stmt::AlterDatabase { name, option: self.words() })
-            }
-            ("ALTER", "TABLE") => self.alter_table(),
-            ("DROP", "TABLE") => {
-                self.skip(2);
-                let if_exists = self.take("IF") && self.take("EXISTS");
-                let mut names = vec![self.name()?];
-                while self.token(&Token::Comma) {
-                    names.push(self.name()?);
-                }
-                Ok(Stmt::DropTable { names, if_exists })
-            }
-            ("TRUNCATE", "TABLE") => {
-                self.skip(2);
-                Ok(Stmt::Truncate(self.name()?))
-            }
-            ("GRANT" | "DENY" | "REVOKE", _)
-            | ("CREATE" | "ALTER" | "DROP", "LOGIN" | "USER" | "ROLE" | "SERVER") => {
-                Ok(Stmt::Rights(self.words()))
-            }
-            _ => Err(SqlError::not_modelled(format!("{} {}", self.peek(), self.peek_at(1)))),
-        }
-    }
-
-    /// Every token to the end of the statement.
-    fn words(&mut self) -> Vec<String> {
-        let mut words = Vec::new();
-        loop {
-            let next = self.parser.peek_token_ref().token.clone();
-            if matches!(next, Token::EOF | Token::SemiColon) {
-                return words;
-            }
-            let first = words.first().map(String::as_str).unwrap_or_default();
-            let begins = matches!(
-                self.peek().as_str(),
-                "EXEC"
-                    | "USE"
-                    | "PRINT"
-                    | "IF"
-                    | "END"
-                    | "DECLARE"
-                    | "BEGIN"
-                    | "GRANT"
-                    | "DENY"
-                    | "REVOKE"
-                    | "CREATE"
-                    | "DROP"
-            ) && !words.is_empty();
-            // A right can have such a name, which stands before ON or TO.
-            let inside = matches!(first, "GRANT" | "DENY" | "REVOKE")
-                && !words.iter().any(|word| word == "TO" || word == "FROM");
-            if begins && !inside || self.peek() == "ALTER" && !words.is_empty() && !inside {
-                return words;
-            }
-            self.parser.advance_token();
-            words.push(match next {
-                Token::Word(word)
-                    if word.quote_style.is_none()
-                        && word.keyword != sqlparser::keywords::Keyword::NoKeyword =>
-                {
-                    word.value.to_uppercase()
-                }
-                Token::Word(word) => word.value,
-                Token::SingleQuotedString(text) | Token::NationalStringLiteral(text) => text,
-                other => other.to_string(),
-            });
-        }
-    }
-
-    fn create_table(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(2);
-        let name = self.name()?;
-        self.expect(&Token::LParen)?;
-        let (mut columns, mut keys) = (Vec::new(), Vec::new());
-        loop {
-            let named = if self.take("CONSTRAINT") { Some(self.word()?) } else { None };
-            match self.peek().as_str() {
-                "PRIMARY" | "UNIQUE" => keys.push(self.key(named, None)?),
-                "FOREIGN" | "CHECK" => return Err(SqlError::not_modelled(self.peek())),
-                _ => columns.push(self.column(&mut keys)?),
-            }
-            if self.token(&Token::Comma) {
-                continue;
-            }
-            self.expect(&Token::RParen)?;
-            return Ok(Stmt::CreateTable { name, columns, keys });
-        }
-    }
-
-    fn key(&mut self, name: Option<String>, column: Option<&str>) -> Result<NewKey, SqlError> {
-        let primary = self.take("PRIMARY");
-        self.want(if primary { "KEY" } else { "UNIQUE" })?;
-        if !self.take("CLUSTERED") {
-            self.take("NONCLUSTERED");
-        }
-        let columns = match column {
-            Some(column) if self.parser.peek_token_ref().token != Token::LParen => vec![column.to_owned()],
-            _ => self.names()?,
-        };
-        Ok(NewKey { name, primary, columns })
-    }
-
-    fn column(&mut self, keys: &mut Vec<NewKey>) -> Result<NewColumn, SqlError> {
-        let name = self.word()?;
-        let of = self.parser.parse_data_type().map_err(|error| self.failed(&error))?;
-        let mut column = NewColumn { name, of, nullable: true, identity: None, default: None };
-        loop {
-            let named = if self.take("CONSTRAINT") { Some(self.word()?) } else { None };
-            match self.peek().as_str() {
-                "NOT" => {
-                    self.skip(1);
-                    self.want("NULL")?;
-                    column.nullable = false;
-                }
-                "NULL" => self.skip(1),
-                "IDENTITY" => {
-                    self.skip(1);
-                    column.identity = Some(self.identity()?);
-                    column.nullable = false;
-                }
-                "DEFAULT" => {
-                    self.skip(1);
-                    column.default = Some(self.parser.parse_prefix().map_err(|error| self.failed(&error))?);
-                }
-                "PRIMARY" | "UNIQUE" => keys.push(self.key(named, Some(&column.name))?),
-                "COLLATE" => {
-                    self.skip(1);
-                    self.word()?;
-                }
-                "REFERENCES" | "CHECK" | "AS" | "SPARSE" | "ROWGUIDCOL" => {
-                    return Err(SqlError::not_modelled(self.peek()));
-                }
-                _ => return Ok(column),
-            }
-        }
-    }
-
-    fn identity(&mut self) -> Result<(i64, i64), SqlError> {
-        if !self.token(&Token::LParen) {
-            return Ok((1, 1));
-        }
-        let mut number = || -> Result<i64, SqlError> {
-            let negative = self.token(&Token::Minus);
-            let number: i64 = match self.parser.next_token().token {
-                Token::Number(text, _) => text.parse().map_err(|_| SqlError::syntax(&text))?,
-                other => return Err(SqlError::syntax(other)),
-            };
-            self.token(&Token::Comma);
-            Ok(if negative { -number } else { number })
-        };
-        let pair = (number()?, number()?);
-        self.expect(&Token::RParen)?;
-        Ok(pair)
-    }
-
-    fn create_index(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(1);
-        let unique = self.take("UNIQUE");
-        if !self.take("CLUSTERED") {
-            self.take("NONCLUSTERED");
-        }
-        self.want("INDEX")?;
-        let name = self.word()?;
-        self.want("ON")?;
-        let table = self.name()?;
-        let columns = self.names()?;
-        if self.take("INCLUDE") {
-            self.names()?;
-        }
-        if self.peek() == "WHERE" {
-            return Err(SqlError::not_modelled("WHERE"));
-        }
-        Ok(Stmt::CreateIndex { name, unique, table, columns })
-    }
-
-    fn alter_table(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(2);
-        let table = self.name()?;
-        let mut keys = Vec::new();
-        let stmt = match (self.peek().as_str(), self.peek_at(1).as_str()) {
-            ("ALTER", "COLUMN") => {
-                self.skip(2);
-                Stmt::AlterColumn { table, column: self.column(&mut keys)? }
-            }
-            ("DROP", "COLUMN") => {
-                self.skip(2);
-                Stmt::DropColumn { table, column: self.word()? }
-            }
-            ("ADD", "CONSTRAINT" | "PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK") => {
-                return Err(SqlError::not_modelled("ADD CONSTRAINT"));
-            }
-            ("ADD", _) => {
-                self.skip(1);
-                Stmt::AddColumn { table, column: self.column(&mut keys)? }
-            }
-            _ => return Err(self.unexpected()),
-        };
-        if keys.is_empty() { Ok(stmt) } else { Err(SqlError::not_modelled("a key of a new column")) }
-    }
-}
-
-/// What the history of definitions tells of a statement.
-struct StmtText<'a>(&'a Stmt);
-
-impl std::fmt::Display for StmtText<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Stmt::AddColumn { table, column } => {
-                write!(out, "ALTER TABLE {} ADD {} {}", table.join("."), column.name, column.of)
-            }
-            Stmt::DropColumn { table, column } => {
-                write!(out, "ALTER TABLE {} DROP COLUMN {column}", table.join("."))
-            }
-            Stmt::AlterColumn { table, column } => {
-                write!(out, "ALTER TABLE {} ALTER COLUMN {} {}", table.join("."), column.name, column.of)
-            }
-            _ => Ok(()),
         }
     }
 }
