@@ -56,7 +56,7 @@ impl Session {
             for cells in given {
                 let (row, made) = session.completed(&table, &columns, cells)?;
                 identity = made.or(identity);
-                session.place(&table, tran, &row)?;
+                session.place(&table, tran, &row, None)?;
                 tran.commands += 1;
                 session.log(&table, tran, &Change { before: None, after: Some(&row) })?;
                 count += 1;
@@ -177,7 +177,7 @@ impl Session {
                     }
                 }
                 session.no_nulls(&table, &after, "UPDATE")?;
-                session.place(&table, tran, &after)?;
+                session.place(&table, tran, &after, Some(&found.cells))?;
                 pairs.push((found.cells, after));
             }
             session.log_updates(&table, tran, &pairs)?;

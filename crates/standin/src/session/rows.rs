@@ -28,9 +28,22 @@ impl Session {
         }
     }
 
-    /// Stores a new version, when its keys are free.
-    pub(super) fn place(&self, table: &Table, tran: &mut Tran, row: &Row) -> Result<(), SqlError> {
+    /// Stores a new version, when its keys are free; those that it has from `before` are its own.
+    pub(super) fn place(
+        &self,
+        table: &Table,
+        tran: &mut Tran,
+        row: &Row,
+        before: Option<&Row>,
+    ) -> Result<(), SqlError> {
         for index in table.indexes.iter().filter(|index| index.unique) {
+            let kept = |id: &i64| {
+                let at = table.columns.iter().position(|column| column.id == *id);
+                at.is_some_and(|at| before.is_some_and(|before| before.get(at) == row.get(at)))
+            };
+            if index.columns.iter().all(kept) {
+                continue;
+            }
             self.check_key(table, index, tran, row)?;
         }
         let columns: Vec<String> = table.columns.iter().map(|column| format!("c{}", column.id)).collect();

@@ -96,6 +96,44 @@ async fn a_clean_up_moves_the_low_end_before_it_deletes() {
 }
 
 #[tokio::test]
+async fn net_changes_are_one_row_for_each_key_that_is_not_what_it_was() {
+    let server = enabled();
+    let mut client = connect(server.port()).await;
+    run(&mut client, "INSERT INTO solicitud VALUES (1, 'a', 1, NULL), (2, 'b', 1, NULL)").await;
+    server.capture_now("app").unwrap();
+    run(
+        &mut client,
+        "DECLARE @x int; UPDATE solicitud SET estado = 2; UPDATE solicitud SET estado = 3 WHERE id = 1",
+    )
+    .await;
+    run(&mut client, "DELETE FROM solicitud WHERE id = 2; INSERT INTO solicitud VALUES (3, 'c', 1, NULL)")
+        .await;
+    run(&mut client, "INSERT INTO solicitud VALUES (4, 'd', 1, NULL); DELETE FROM solicitud WHERE id = 4")
+        .await;
+    server.capture_now("app").unwrap();
+    let net = "DECLARE @from binary(10) = (SELECT sys.fn_cdc_increment_lsn(MIN(__$start_lsn)) FROM cdc.dbo_solicitud_CT);
+        SELECT 100 * id + 10 * __$operation + estado FROM
+        cdc.fn_cdc_get_net_changes_dbo_solicitud(@from, sys.fn_cdc_get_max_lsn(), N'all') ORDER BY id";
+    assert_eq!(numbers(&mut client, net).await, [143, 212, 321]);
+}
+
+#[tokio::test]
+async fn idle_times_leave_rows_without_a_transaction() {
+    let mut options = options();
+    options.agent = true;
+    options.idle_interval = std::time::Duration::from_millis(50);
+    let server = started(options);
+    server.sql("app", ENABLE).unwrap();
+    let mut client = connect(server.port()).await;
+    let idle = "SELECT COUNT(*) FROM cdc.lsn_time_mapping WHERE tran_id = 0x00";
+    while numbers(&mut client, idle).await[0] < 3 {
+        tokio::task::yield_now().await;
+    }
+    let last = "SELECT CASE WHEN MAX(start_lsn) = sys.fn_cdc_get_max_lsn() THEN 1 ELSE 0 END FROM cdc.lsn_time_mapping";
+    assert_eq!(numbers(&mut client, last).await, [1]);
+}
+
+#[tokio::test]
 async fn a_reader_needs_the_columns_and_the_gating_role() {
     let server = started(options());
     server

@@ -98,6 +98,11 @@ async fn a_kill_loses_what_was_open_and_nothing_else() {
     let mut client = connect(process.port()).await;
     assert_eq!(numbers(&mut client, "SELECT CAST(estado AS int) FROM solicitud").await, [1]);
     assert_eq!(numbers(&mut client, "SELECT __$operation FROM cdc.dbo_solicitud_CT").await, [2]);
+    // What comes after the kill has higher numbers than all before.
+    run(&mut client, "INSERT INTO solicitud VALUES (3, 'c', 1, NULL)").await;
+    process.control(&Command::CaptureNow { database: "app".to_owned() }).unwrap();
+    let ids = "SELECT id FROM cdc.dbo_solicitud_CT ORDER BY __$start_lsn";
+    assert_eq!(numbers(&mut client, ids).await, [1, 3]);
 }
 
 #[tokio::test]
