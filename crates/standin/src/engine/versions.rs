@@ -83,7 +83,7 @@ impl Versions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a transaction; `first` is the lowest number that is free.
+    /// Begins a transaction and answers its number.
     pub(crate) fn begin(&self) -> TranId {
         let mut state = self.state();
         state.next += 1;
@@ -162,7 +162,7 @@ impl Versions {
         Ok(made_seen && (ended == 0 || !counts(ended)))
     }
 
-    /// What became of a transaction: still active, or committed after `seen`.
+    /// Is the transaction still open?
     pub(crate) fn is_active(&self, id: TranId) -> bool {
         self.outcomes.read().unwrap_or_else(PoisonError::into_inner).active.contains(&id)
     }

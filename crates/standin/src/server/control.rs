@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -175,13 +175,9 @@ pub(crate) fn run_agent(server: &Arc<ServerState>) {
     }
 }
 
-/// How many control connections there have been; each has a thread of its own.
-static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
-
 /// Takes lines of JSON, one command each; answers `ok`, or `error` and a text.
 pub(crate) fn listen(listener: &TcpListener, server: &Arc<ServerState>) {
     while let Ok((stream, _)) = listener.accept() {
-        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let server = Arc::clone(server);
         std::thread::spawn(move || drop(obey(stream, &server)));
     }

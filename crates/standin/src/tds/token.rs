@@ -105,7 +105,7 @@ impl TokenStream {
         self.send(&payload, false)
     }
 
-    /// Forgets what has not been sent: the statement was cancelled.
+    /// Begins a result: its columns.
     pub(crate) fn metadata(&mut self, columns: &[ResultColumn]) {
         self.pending.push(0x81);
         self.pending.extend_from_slice(&u16::try_from(columns.len()).unwrap_or(u16::MAX).to_le_bytes());
