@@ -78,10 +78,16 @@ pub(crate) fn open(
     let identity = Identity::ask(&mut connection)?;
     let end = log_end(&mut connection)?;
     let same = identity.expect_holds(&mut connection, checkpoint, &position)?;
+    let nothing_prepared = position.prepared.is_none();
     let route = route(&mut connection, &identity, position, same)?;
     let checksum = dump::start(&mut connection, config, &scope.table, &route.from)?;
     tracing::info!(table = table.quoted(), position = %checkpoint.position, "stream opened");
-    let reader = reader(config, scope, table, &identity, (route, checksum));
+    let here = route.reached.is_some() && nothing_prepared;
+    let mut reader = reader(config, scope, table, &identity, (route, checksum));
+    if here {
+        // On an idle log nothing else would tell how far the stream has come.
+        reader.assembly.note_moved();
+    }
     spawn(connection, reader, Place { file: end.file.into(), offset: end.offset })
 }
 

@@ -54,8 +54,9 @@ pub(crate) struct Assembly {
     incidents: Vec<Incident>,
     bytes: usize,
     complete: Complete,
-    /// The position up to which everything was handed out.
-    taken: Lsn,
+    /// The position up to which everything was handed out; `None` before the first batch, which tells where the stream
+    /// stands even when the log is idle.
+    taken: Option<Lsn>,
     /// The position up to which everything has been read.
     reached: Lsn,
 }
@@ -74,7 +75,7 @@ impl Assembly {
             incidents: Vec::new(),
             bytes: 0,
             complete: Complete::default(),
-            taken: start,
+            taken: None,
             reached: start,
         }
     }
@@ -116,7 +117,7 @@ impl Assembly {
 
     /// Whether the position has moved since a batch was taken.
     pub(crate) fn has_moved(&self) -> bool {
-        self.reached > self.taken
+        self.taken.is_none_or(|taken| self.reached > taken)
     }
 
     /// Everything up to the last commit; `None` when there is nothing to tell.
@@ -128,7 +129,7 @@ impl Assembly {
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
         self.bytes -= self.complete.bytes;
         self.complete = Complete::default();
-        self.taken = self.reached;
+        self.taken = Some(self.reached);
         Some(Batch {
             changes: std::mem::replace(&mut self.changes, open_changes),
             incidents: std::mem::replace(&mut self.incidents, open_incidents),

@@ -51,11 +51,13 @@ pub(crate) struct Pump<'a, S: Source> {
     stream: S::Stream,
     in_flight: InFlight,
     fenced: Option<FencedCopy>,
+    /// How far this stream has come.
+    reached: Option<Position>,
 }
 
 impl<'a, S: Source> Pump<'a, S> {
     pub(crate) fn new(capture: &'a Capture<S>, stream: S::Stream) -> Self {
-        Self { capture, stream, in_flight: FuturesOrdered::new(), fenced: None }
+        Self { capture, stream, in_flight: FuturesOrdered::new(), fenced: None, reached: None }
     }
 
     /// Pumps until the stream or the ledger fails.
@@ -95,10 +97,10 @@ impl<'a, S: Source> Pump<'a, S> {
         if rejected > 0 {
             tracing::warn!(rows = rejected, "rows could not be mapped and went to quarantine");
         }
-        match position {
-            Some(position) => self.pass_fences(&position).await,
-            None => Ok(()),
+        if position.is_some() {
+            self.reached = position;
         }
+        self.pass_fences().await
     }
 
     fn acknowledge(&mut self, durable: Durable) -> Result<(), PipelineError> {
@@ -146,7 +148,11 @@ impl<'a, S: Source> Pump<'a, S> {
     async fn page_arrived(&mut self, page: Option<WaitingPage>) -> Result<(), PipelineError> {
         let Some(fenced) = &mut self.fenced else { return Ok(()) };
         match page {
-            Some(page) => fenced.waiting.push_back(page),
+            Some(page) => {
+                fenced.waiting.push_back(page);
+                // On an idle log nothing may follow what has been read already.
+                return self.pass_fences().await;
+            }
             None => {
                 if let Some(read) = fenced.reader.join_next().await {
                     read.map_err(|error| PipelineError::internal(format!("read the table: {error}")))??;
@@ -157,10 +163,10 @@ impl<'a, S: Source> Pump<'a, S> {
         self.finish_fenced_copy().await
     }
 
-    async fn pass_fences(&mut self, position: &Position) -> Result<(), PipelineError> {
-        let Some(fenced) = &mut self.fenced else { return Ok(()) };
+    async fn pass_fences(&mut self) -> Result<(), PipelineError> {
+        let (Some(fenced), Some(reached)) = (&mut self.fenced, &self.reached) else { return Ok(()) };
         while let Some(page) = fenced.waiting.front() {
-            if !self.capture.source.covers(position, &page.fence)? {
+            if !self.capture.source.covers(reached, &page.fence)? {
                 return Ok(());
             }
             let id = page.id;
