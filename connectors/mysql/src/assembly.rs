@@ -90,7 +90,9 @@ impl Assembly {
         if !self.has_committed() && !self.moved {
             return None;
         }
-        let open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
+        let mut open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
+        // The next batch will be about as long.
+        open_changes.reserve(self.complete.changes.min(CHANGES_MAX));
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
         self.bytes = self.bytes.saturating_sub(self.complete.bytes);
         self.complete = Complete::default();

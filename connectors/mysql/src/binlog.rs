@@ -6,6 +6,7 @@
 
 use change::{SourceError, SourceErrorKind};
 
+use crate::position::Place;
 use crate::wire::fields::Truncated;
 
 pub(crate) mod cell;
@@ -74,17 +75,28 @@ impl From<Truncated> for DecodeError {
     }
 }
 
-impl From<DecodeError> for SourceError {
-    fn from(fault: DecodeError) -> Self {
-        let hint = match &fault {
-            DecodeError::Checksum(_) => {
+impl DecodeError {
+    /// The error of the event that begins at `place`.
+    pub(crate) fn within(self, place: &Place) -> SourceError {
+        self.told(&format!("the event at {place}"))
+    }
+
+    fn told(self, what: &str) -> SourceError {
+        let hint = match &self {
+            Self::Checksum(_) => {
                 "the binlog is damaged on the server's disk or on its way here: run mysqlbinlog --verify-binlog-checksum \
                  there"
             }
             _ => "the server may be newer than this connector: look for a newer connector",
         };
-        Self::new(SourceErrorKind::Protocol, format!("the log cannot be decoded: {fault}"))
+        SourceError::new(SourceErrorKind::Protocol, format!("{what} cannot be decoded: {self}"))
             .with_hint(hint)
-            .caused_by(fault)
+            .caused_by(self)
+    }
+}
+
+impl From<DecodeError> for SourceError {
+    fn from(fault: DecodeError) -> Self {
+        fault.told("the log")
     }
 }

@@ -2,10 +2,12 @@
 
 use change::{Scope, SourceError, SourceErrorKind};
 
+mod collations;
 mod column;
 mod key;
 mod look_up;
 
+pub(crate) use collations::Collations;
 pub(crate) use column::Column;
 pub(crate) use look_up::look_up;
 

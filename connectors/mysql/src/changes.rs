@@ -6,7 +6,7 @@ use change::{Change, Operation, Row, SourceError, SourceErrorKind, Transaction, 
 
 use crate::binlog::DecodeError;
 use crate::binlog::rows::{Present, Rows, RowsKind};
-use crate::relation::{Image, Layout};
+use crate::relation::{Image, Layout, Slot};
 use crate::wire::fields::Fields;
 
 /// Parts of a JSON document follow instead of the whole
@@ -17,27 +17,29 @@ const PARTIAL_JSON: usize = 1;
 pub(crate) struct Changes<'a> {
     layout: &'a Layout,
     kind: RowsKind,
-    rows: Rows<'a>,
-    at: usize,
+    rows: &'a Rows<'a>,
+    rest: Fields<'a>,
+    first: Vec<Slot<'a>>,
+    second: Vec<Slot<'a>>,
     transaction: &'a Arc<Transaction>,
 }
 
 impl<'a> Changes<'a> {
-    /// Reads what precedes the rows.
+    /// Begins with the first row.
     ///
     /// # Errors
-    /// When it does not fit the table's description.
+    /// When the rows do not fit the table's description.
     pub(crate) fn new(
         layout: &'a Layout,
         kind: RowsKind,
-        body: &'a [u8],
+        rows: &'a Rows<'a>,
         transaction: &'a Arc<Transaction>,
     ) -> Result<Self, DecodeError> {
-        let rows = Rows::read(kind, body)?;
         if rows.columns != layout.width() {
             return Err(DecodeError::Width { actual: rows.columns, expected: layout.width() });
         }
-        Ok(Self { layout, kind, rows, at: 0, transaction })
+        let (first, second) = (Vec::new(), Vec::new());
+        Ok(Self { layout, kind, rows, rest: Fields(&rows.bytes), first, second, transaction })
     }
 
     /// The next change, and about how many bytes it takes; `None` after the last.
@@ -45,26 +47,26 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// A protocol error for rows that are torn, a lost log for rows that lack mapped columns.
     pub(crate) fn next_change(&mut self) -> Result<Option<(Change, usize)>, SourceError> {
-        let rest = self.rows.bytes.get(self.at..).unwrap_or_default();
-        if rest.is_empty() {
+        let left = self.rest.0.len();
+        if left == 0 {
             return Ok(None);
         }
-        let mut fields = Fields(rest);
-        let first = self.layout.image(&mut fields, &self.rows.first)?;
+        self.layout.locate(&mut self.rest, &self.rows.first, &mut self.first)?;
+        let first = self.layout.image(&self.first, None)?;
         let second = match self.rows.second {
             Some(present) => {
                 if self.kind.partial {
-                    self.skip_partial(&mut fields)?;
+                    self.skip_partial()?;
                 }
-                Some((self.layout.image(&mut fields, &present)?, present))
+                self.layout.locate(&mut self.rest, &present, &mut self.second)?;
+                Some((self.layout.image(&self.second, Some((&self.first, &first)))?, present))
             }
             None => None,
         };
-        if fields.0.len() == rest.len() {
+        if self.rest.0.len() == left {
             // A row without columns would be read for ever.
             return Err(DecodeError::Truncated.into());
         }
-        self.at += rest.len() - fields.0.len();
         self.change(first, second).map(Some)
     }
 
@@ -91,8 +93,13 @@ impl<'a> Changes<'a> {
                     merged(&first.row, &second.row)
                         .ok_or_else(|| self.incomplete(&[&self.rows.first, &present]))?
                 };
-                let key = second.key.or_else(|| first.key.clone());
-                let old_key = first.key.filter(|old| key.as_ref().is_some_and(|new| new != old));
+                let (key, old_key) = match second.key {
+                    Some(new) => {
+                        let old = first.key.filter(|old| *old != new);
+                        (Some(new), old)
+                    }
+                    None => (first.key, None),
+                };
                 (first.complete.then_some(first.row), Some(after), key, old_key)
             }
         };
@@ -102,9 +109,9 @@ impl<'a> Changes<'a> {
 
     /// Skips what precedes an update's second image: it is of no matter which documents are whole, since each has its
     /// length in front.
-    fn skip_partial(&self, fields: &mut Fields<'_>) -> Result<(), DecodeError> {
-        if fields.length()? & PARTIAL_JSON != 0 {
-            fields.bytes(self.layout.documents().div_ceil(8))?;
+    fn skip_partial(&mut self) -> Result<(), DecodeError> {
+        if self.rest.length()? & PARTIAL_JSON != 0 {
+            self.rest.bytes(self.layout.documents().div_ceil(8))?;
         }
         Ok(())
     }

@@ -47,6 +47,11 @@ impl Tracker {
         Place { file: Arc::clone(&self.here.file), offset: self.start }
     }
 
+    /// Where the next event should begin.
+    pub(crate) fn event_end(&self) -> Place {
+        self.here.clone()
+    }
+
     /// When the present event was written, in microseconds since the epoch.
     pub(crate) fn event_at(&self) -> i64 {
         self.at

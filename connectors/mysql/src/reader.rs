@@ -1,24 +1,29 @@
 //! From events to changes: what each event of the log means, in which transaction it stands, and where.
 
+use std::error::Error as _;
 use std::io::Read;
-use std::sync::Arc;
 
-use change::{Batch, Change, Incident, Position, SourceError, SourceErrorKind, Transaction};
+use change::{Batch, Change, Incident, Position, SourceError, SourceErrorKind};
 
 use crate::assembly::Assembly;
 use crate::binlog::event::{Checksum, Header, kind};
 use crate::binlog::group::{Begin, Prepare, Xid};
 use crate::binlog::payload::Payload;
 use crate::binlog::query::Query;
-use crate::binlog::rows::RowsKind;
+use crate::binlog::rows::{Rows, RowsKind};
 use crate::binlog::statement::{Meaning, meaning};
 use crate::binlog::{DecodeError, rows};
+use crate::changes::Changes;
 use crate::gtid::{Gtid, GtidSet};
 use crate::place::Tracker;
 use crate::position::{LogPosition, Place};
 use crate::prepared::{Prepared, committed_by};
 use crate::pump::End;
 use crate::tables::Tables;
+
+mod open;
+
+use open::Open;
 
 /// Takes full batches while an event is being read.
 pub(crate) trait Outlet {
@@ -27,33 +32,6 @@ pub(crate) trait Outlet {
     /// # Errors
     /// When the stream is not wanted any more.
     fn deliver(&mut self, batch: Batch) -> Result<(), End>;
-}
-
-/// A transaction whose commit is still to come.
-#[derive(Debug)]
-pub(crate) struct Open {
-    /// Where it begins.
-    place: Place,
-    committed_at: i64,
-    gtid: Option<Gtid>,
-    /// Whether a commit must follow; else the next statement is all.
-    begun: bool,
-    /// Whether it may be prepared instead of being committed.
-    xa: bool,
-    /// Whether it was handed over by an earlier stream: it is read for what it prepared only.
-    old: bool,
-    /// Made when the first change of ours needs it.
-    shared: Option<Arc<Transaction>>,
-}
-
-impl Open {
-    pub(crate) fn transaction(&mut self) -> Arc<Transaction> {
-        let made = self.shared.get_or_insert_with(|| {
-            let position = Position::new(self.place.to_string());
-            Arc::new(Transaction { position, committed_at: self.committed_at })
-        });
-        Arc::clone(made)
-    }
 }
 
 /// Reads the log, event by event.
@@ -112,9 +90,10 @@ impl Reader {
     /// # Errors
     /// When it cannot be decoded, or tells that changes are lost.
     pub(crate) fn event(&mut self, event: &[u8], outlet: &mut dyn Outlet) -> Result<(), End> {
-        let (header, body) = self.checksum.open(event)?;
+        let (header, body) =
+            self.checksum.open(event).map_err(|fault| fault.within(&self.tracker.event_end()))?;
         self.tracker.enter(&header);
-        self.apply(&header, body, outlet)?;
+        self.apply(&header, body, outlet).map_err(|end| self.placed(end))?;
         self.tracker.leave(self.open.is_none());
         if self.tracker.take_advanced() {
             self.assembly.note_moved();
@@ -133,7 +112,16 @@ impl Reader {
         outlet: &mut dyn Outlet,
     ) -> Result<(), End> {
         self.tracker.enter(header);
-        self.payload(body, outlet)
+        self.payload(body, outlet).map_err(|end| self.placed(end))
+    }
+
+    /// The end with the place of the event that could not be decoded.
+    fn placed(&self, end: End) -> End {
+        let End::Failed(error) = &end else { return end };
+        match error.source().and_then(|cause| cause.downcast_ref::<DecodeError>()) {
+            Some(fault) => fault.clone().within(&self.tracker.event_start()).into(),
+            None => end,
+        }
     }
 
     fn payload(&mut self, body: impl Read, outlet: &mut dyn Outlet) -> Result<(), End> {
@@ -209,16 +197,7 @@ impl Reader {
             return Err(DecodeError::OutOfOrder("transaction within another").into());
         }
         let begin = Begin::read(header.kind, header.server, body)?;
-        let place = self.tracker.event_start();
-        self.open = Some(Open {
-            old: self.tracker.is_old(&place),
-            place,
-            committed_at: begin.committed_at.unwrap_or(i64::from(header.at) * 1_000_000),
-            gtid: begin.gtid,
-            begun: begin.ends_with_commit,
-            xa: begin.prepares,
-            shared: None,
-        });
+        self.open = Some(Open::announced(&self.tracker, begin));
         Ok(())
     }
 
@@ -236,7 +215,7 @@ impl Reader {
         let old = self.open.as_ref().is_some_and(|open| open.old);
         match meaning {
             Meaning::Begin | Meaning::XaStart => {
-                let open = self.open.get_or_insert_with(|| unannounced(&self.tracker));
+                let open = self.open.get_or_insert_with(|| Open::unannounced(&self.tracker));
                 open.begun = true;
                 open.xa |= meaning == Meaning::XaStart;
                 return Ok(());
@@ -261,7 +240,7 @@ impl Reader {
                     .with_hint("a session has set binlog_format to STATEMENT or MIXED: find it, and take that right away"));
             }
             Meaning::Emptied => {
-                self.tables.redefined();
+                self.tables.redefined(&self.tracker.event_start())?;
                 if !old {
                     let position = Position::new(self.tracker.event_start().to_string());
                     self.assembly.add_incident(Incident::Truncated { position });
@@ -269,7 +248,7 @@ impl Reader {
             }
             Meaning::Defined { ours, opens } => {
                 if ours {
-                    self.tables.redefined();
+                    self.tables.redefined(&self.tracker.event_start())?;
                 }
                 if opens && let Some(open) = &mut self.open {
                     open.begun = true;
@@ -289,7 +268,7 @@ impl Reader {
                 self.lost("an XA transaction was committed that had been prepared before reading began")
             );
         };
-        let open = self.open.get_or_insert_with(|| unannounced(&self.tracker));
+        let open = self.open.get_or_insert_with(|| Open::unannounced(&self.tracker));
         if open.old {
             return Ok(());
         }
@@ -301,7 +280,7 @@ impl Reader {
     }
 
     fn prepare(&mut self, prepare: &Prepare) -> Result<(), SourceError> {
-        let mut open = self.open.take().unwrap_or_else(|| unannounced(&self.tracker));
+        let mut open = self.open.take().unwrap_or_else(|| Open::unannounced(&self.tracker));
         if prepare.one_phase {
             let changes = self.prepared.take_open();
             let transaction = open.transaction();
@@ -338,16 +317,20 @@ impl Reader {
     }
 
     fn rows(&mut self, kind: RowsKind, body: &[u8], outlet: &mut dyn Outlet) -> Result<(), End> {
-        let Some(layout) = self.tables.layout_of(rows::table_of(body)?)? else { return Ok(()) };
-        let layout = Arc::clone(layout);
+        let table = rows::table_of(body)?;
+        if !self.tables.is_ours(table)? {
+            return Ok(());
+        }
         let Some(open) = &mut self.open else {
             return Err(DecodeError::OutOfOrder("row change outside a transaction").into());
         };
         if open.old && !open.xa {
             return Ok(());
         }
+        let layout = self.tables.layout_of(table)?;
         let (transaction, xa) = (open.transaction(), open.xa);
-        let mut changes = crate::changes::Changes::new(&layout, kind, body, &transaction)?;
+        let rows = Rows::read(kind, body)?;
+        let mut changes = Changes::new(&layout, kind, &rows, &transaction)?;
         while let Some((change, bytes)) = changes.next_change()? {
             self.take(change, bytes, xa, outlet)?;
         }
@@ -374,17 +357,5 @@ impl Reader {
     }
 }
 
-/// A transaction that no GTID event announced.
-fn unannounced(tracker: &Tracker) -> Open {
-    let place = tracker.event_start();
-    let committed_at = tracker.event_at();
-    Open {
-        old: tracker.is_old(&place),
-        place,
-        committed_at,
-        gtid: None,
-        begun: false,
-        xa: false,
-        shared: None,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,32 +1,52 @@
 //! From a logged row to the mapped columns.
 
+use std::borrow::Cow;
+
 use change::{Row, RowKey, SourceError, SourceErrorKind, Value};
 
 use crate::binlog::DecodeError;
-use crate::binlog::cell::{Encoding, Extent, Reader, digits, text};
-use crate::binlog::metadata::{self, Metadata};
+use crate::binlog::cell::{Extent, Reader};
+use crate::binlog::metadata::Metadata;
 use crate::binlog::rows::Present;
 use crate::binlog::table_map::{ColumnType, kind};
-use crate::catalog::{Column, Table};
-use crate::value_text::{Kind, row_key};
+use crate::catalog::{Collations, Column, Table};
+use crate::value_text::row_key;
 use crate::wire::fields::Fields;
+
+mod told;
+
+use told::Told;
 
 /// How the rows of one description of the table are read.
 #[derive(Debug)]
 pub(crate) struct Layout {
     steps: Vec<Step>,
+    /// How each wanted cell is read; `None` for a key column that the log's rows lack.
+    readers: Vec<Option<Reader>>,
     mapped: usize,
     /// The places of the key's columns among the wanted cells; `None` where no keys are asked for.
     key: Option<Vec<usize>>,
-    wanted: usize,
     names: Vec<String>,
     documents: usize,
+    by_place: bool,
 }
 
 #[derive(Debug)]
 struct Step {
     extent: Extent,
-    wanted: Option<(usize, Reader)>,
+    /// Its place among the wanted cells.
+    wanted: Option<usize>,
+}
+
+/// A wanted cell in the log's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot<'a> {
+    /// The image lacks it.
+    Absent,
+    /// SQL NULL.
+    Null,
+    /// What it holds.
+    Bytes(&'a [u8]),
 }
 
 /// One image of a row.
@@ -34,7 +54,7 @@ struct Step {
 pub(crate) struct Image {
     /// The mapped columns.
     pub(crate) row: Row,
-    /// Its key, where keys are asked for and all its columns are there.
+    /// Its key, where keys are asked for and all its columns are there, unless it is that of the image before.
     pub(crate) key: Option<RowKey>,
     /// Whether all mapped columns are there.
     pub(crate) complete: bool,
@@ -51,8 +71,8 @@ impl Layout {
     pub(crate) fn new(
         table: &Table,
         keys: bool,
-        columns: &[ColumnType],
-        metadata: &Metadata,
+        (columns, metadata): (&[ColumnType], &Metadata),
+        collations: &Collations,
     ) -> Result<Self, SourceError> {
         let places = match &metadata.names {
             Some(names) => by_name(table, names)?,
@@ -75,7 +95,9 @@ impl Layout {
         for column in columns {
             steps.push(Step { extent: Extent::of(*column)?, wanted: None });
         }
+        let mut readers = Vec::with_capacity(wanted.len());
         for (cell, index) in wanted.iter().enumerate() {
+            readers.push(None);
             let place = places.get(*index).copied().flatten();
             let logged = place.and_then(|place| Some((place, *columns.get(place)?)));
             let column = table.columns.get(*index);
@@ -83,14 +105,21 @@ impl Layout {
                 // Key columns beside the mapped ones may be hidden from the catalogue's reader.
                 continue;
             };
-            let reader = Told { column, logged, metadata, place }.reader()?;
-            if let Some(step) = steps.get_mut(place) {
-                step.wanted = Some((cell, reader));
+            let reader = Told { column, logged, metadata, place, collations }.reader()?;
+            if let (Some(step), Some(slot)) = (steps.get_mut(place), readers.last_mut()) {
+                step.wanted = Some(cell);
+                *slot = Some(reader);
             }
         }
         let documents = columns.iter().filter(|column| column.kind == kind::JSON).count();
         let names = table.mapped_columns().map(|column| column.name.clone()).collect();
-        Ok(Self { steps, mapped: table.mapped.len(), key, wanted: wanted.len(), names, documents })
+        let (mapped, by_place) = (table.mapped.len(), metadata.names.is_none());
+        Ok(Self { steps, readers, mapped, key, names, documents, by_place })
+    }
+
+    /// Whether columns were told apart by their place alone.
+    pub(crate) fn is_by_place(&self) -> bool {
+        self.by_place
     }
 
     /// How many columns the log's rows have.
@@ -107,56 +136,96 @@ impl Layout {
     pub(crate) fn missing(&self, images: &[&Present<'_>]) -> Vec<String> {
         let wanted =
             self.steps.iter().enumerate().filter(|(place, _)| !images.iter().any(|image| image.has(*place)));
-        let cells = wanted.filter_map(|(_, step)| step.wanted.as_ref().map(|(cell, _)| *cell));
+        let cells = wanted.filter_map(|(_, step)| step.wanted);
         cells.filter_map(|cell| self.names.get(cell)).map(|name| format!("`{name}`")).collect()
     }
 
-    /// Takes one image off the front.
+    /// Finds the wanted cells of one image, and takes it off the front.
     ///
     /// # Errors
     /// When the bytes are not a row of this layout.
-    pub(crate) fn image(&self, fields: &mut Fields<'_>, present: &Present<'_>) -> Result<Image, DecodeError> {
+    pub(crate) fn locate<'a>(
+        &self,
+        fields: &mut Fields<'a>,
+        present: &Present<'_>,
+        slots: &mut Vec<Slot<'a>>,
+    ) -> Result<(), DecodeError> {
+        slots.clear();
+        slots.resize(self.readers.len(), Slot::Absent);
         let nulls = fields.bytes(present.count.div_ceil(8))?;
-        let mut cells = vec![Value::Unchanged; self.wanted];
-        let mut bytes = self.wanted * size_of::<Value>();
+        let any_null = nulls.iter().any(|byte| *byte != 0);
+        let all = present.count == self.steps.len();
         let mut seen = 0;
-        let mut found = 0;
         for (place, step) in self.steps.iter().enumerate() {
-            if !present.has(place) {
+            if !all && !present.has(place) {
                 continue;
             }
-            let null = nulls.get(seen / 8).is_some_and(|byte| byte >> (seen % 8) & 1 == 1);
+            let null = any_null && nulls.get(seen / 8).is_some_and(|byte| byte >> (seen % 8) & 1 == 1);
             seen += 1;
-            let value = match (&step.wanted, null) {
-                (None, true) => continue,
-                (None, false) => {
-                    step.extent.take(fields)?;
-                    continue;
-                }
-                (Some(_), true) => Value::Null,
-                (Some((_, reader)), false) => {
-                    let cell = step.extent.take(fields)?;
-                    bytes += cell.len();
-                    reader.read(cell)?
-                }
-            };
-            if let Some((cell, _)) = &step.wanted
-                && let Some(slot) = cells.get_mut(*cell)
-            {
-                found += usize::from(*cell < self.mapped);
-                *slot = value;
+            let found = if null { Slot::Null } else { Slot::Bytes(step.extent.take(fields)?) };
+            if let Some(slot) = step.wanted.and_then(|cell| slots.get_mut(cell)) {
+                *slot = found;
             }
         }
-        let key = self.key.as_ref().and_then(|key| key_of(key, &cells));
-        cells.truncate(self.mapped);
-        Ok(Image { row: Row::new(cells), key, complete: found == self.mapped, bytes })
+        Ok(())
     }
-}
 
-fn key_of(key: &[usize], cells: &[Value]) -> Option<RowKey> {
-    let values: Option<Vec<&Value>> =
-        key.iter().map(|cell| cells.get(*cell).filter(|value| **value != Value::Unchanged)).collect();
-    values.filter(|values| !values.is_empty()).map(|values| row_key(values.iter().copied()))
+    /// Reads the wanted cells of an image; `like` is the image before it, most of which an update leaves as it was.
+    ///
+    /// # Errors
+    /// When a cell has not the bytes that its type needs.
+    pub(crate) fn image(
+        &self,
+        slots: &[Slot<'_>],
+        like: Option<(&[Slot<'_>], &Image)>,
+    ) -> Result<Image, DecodeError> {
+        let mut cells = Vec::with_capacity(self.mapped);
+        let mut bytes = self.mapped * size_of::<Value>();
+        let mut complete = true;
+        for (index, (slot, reader)) in slots.iter().zip(&self.readers).take(self.mapped).enumerate() {
+            let value = match (slot, reader) {
+                (Slot::Null, _) => Value::Null,
+                (Slot::Bytes(cell), Some(reader)) => {
+                    bytes += cell.len();
+                    let same = like.filter(|(earlier, _)| earlier.get(index) == Some(slot));
+                    match same.and_then(|(_, image)| image.row.get(index)) {
+                        Some(value) => value.clone(),
+                        None => reader.read(cell)?,
+                    }
+                }
+                (Slot::Absent, _) | (_, None) => {
+                    complete = false;
+                    Value::Unchanged
+                }
+            };
+            cells.push(value);
+        }
+        let key = self.key_of(slots, like.map(|(earlier, _)| earlier), &cells)?;
+        Ok(Image { row: Row::new(cells), key, complete, bytes })
+    }
+
+    /// The key of an image; `None` where it lacks a part, and where the image before has the same.
+    fn key_of(
+        &self,
+        slots: &[Slot<'_>],
+        earlier: Option<&[Slot<'_>]>,
+        cells: &[Value],
+    ) -> Result<Option<RowKey>, DecodeError> {
+        let Some(key) = &self.key else { return Ok(None) };
+        if earlier.is_some_and(|earlier| key.iter().all(|cell| slots.get(*cell) == earlier.get(*cell))) {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(key.len());
+        for cell in key {
+            values.push(match (cells.get(*cell), slots.get(*cell), self.readers.get(*cell)) {
+                (Some(value), Some(Slot::Null | Slot::Bytes(_)), _) => Cow::Borrowed(value),
+                (None, Some(Slot::Null), _) => Cow::Owned(Value::Null),
+                (None, Some(Slot::Bytes(bytes)), Some(Some(reader))) => Cow::Owned(reader.read(bytes)?),
+                _ => return Ok(None),
+            });
+        }
+        Ok((!values.is_empty()).then(|| row_key(values.iter().map(AsRef::as_ref))))
+    }
 }
 
 /// The log's place of every column of the catalogue.
@@ -240,95 +309,4 @@ fn differs(table: &Table, what: &str) -> SourceError {
         "if the mapping's columns are still right, go on with a new snapshot; with binlog_row_metadata = FULL the log \
          tells names, and changes of other columns do not matter",
     )
-}
-
-/// All that is known about a wanted column.
-struct Told<'a> {
-    column: &'a Column,
-    logged: ColumnType,
-    metadata: &'a Metadata,
-    place: usize,
-}
-
-impl Told<'_> {
-    fn reader(&self) -> Result<Reader, SourceError> {
-        let unreadable = |what: &str| {
-            SourceError::new(
-                SourceErrorKind::Schema,
-                format!("column `{}` is {} {what}", self.column.name, self.column.column_type),
-            )
-        };
-        let kind = self.column.key_kind().ok_or_else(|| unreadable("which no record can carry"))?;
-        let mismatch = || unreadable(&format!("and was logged as type {}", self.logged.kind));
-        let reader = match (self.logged.kind, kind) {
-            (kind::YEAR, Kind::Int) => Reader::Year,
-            (kind::TINY, Kind::Int) => self.integer(1),
-            (kind::SHORT, Kind::Int) => self.integer(2),
-            (kind::INT24, Kind::Int) => self.integer(3),
-            (kind::LONG, Kind::Int) => self.integer(4),
-            (kind::LONGLONG, Kind::Int) => self.integer(8),
-            (kind::DECIMAL, Kind::Decimal) => {
-                let (whole, scale) = digits(self.logged.meta);
-                Reader::Decimal(whole, scale)
-            }
-            (kind::ENUM, Kind::Text) => Reader::Enum(self.members().ok_or_else(mismatch)?),
-            (kind::SET, Kind::Text) => Reader::Set(self.members().ok_or_else(mismatch)?),
-            (kind::STRING, Kind::Text) if self.column.data_type == "uuid" => Reader::Uuid,
-            (kind::STRING | kind::VARCHAR | kind::VAR_STRING | kind::BLOB, Kind::Text) => {
-                Reader::Text(self.encoding().ok_or_else(|| {
-                    unreadable(
-                        "in a character set that is not known, expected utf8mb4, utf8mb3, ascii or latin1",
-                    )
-                })?)
-            }
-            (kind::STRING | kind::VARCHAR | kind::VAR_STRING, Kind::PaddedBytes) => {
-                Reader::Bytes { padded: true }
-            }
-            (kind::STRING | kind::VARCHAR | kind::VAR_STRING, Kind::Bytes) => Reader::Bytes { padded: false },
-            (kind::DATE | kind::NEWDATE, Kind::Date) => Reader::Date,
-            (kind::DATETIME2, Kind::Local)
-            | (kind::TIMESTAMP2, Kind::Instant)
-            | (kind::TIME2, Kind::Text) => Reader::Temporal(self.logged),
-            // The old formats tell no digits; with a fraction they have another width than their type says.
-            (kind::DATETIME, Kind::Local) | (kind::TIMESTAMP, Kind::Instant) | (kind::TIME, Kind::Text)
-                if !self.column.column_type.contains('(') =>
-            {
-                Reader::Temporal(self.logged)
-            }
-            _ => return Err(mismatch()),
-        };
-        Ok(reader)
-    }
-
-    fn integer(&self, width: usize) -> Reader {
-        let told = self.metadata.unsigned.as_ref().and_then(|list| list.get(self.place).copied().flatten());
-        if told.unwrap_or(self.column.unsigned) { Reader::Unsigned(width) } else { Reader::Signed(width) }
-    }
-
-    fn charset(&self) -> Option<String> {
-        let collations = self.metadata.collations.as_ref();
-        let told = collations.and_then(|list| list.get(self.place).copied().flatten());
-        told.and_then(metadata::charset).or_else(|| self.column.charset.clone())
-    }
-
-    fn encoding(&self) -> Option<Encoding> {
-        match self.charset()?.as_str() {
-            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => Some(Encoding::Utf8),
-            "latin1" => Some(Encoding::Latin1),
-            _ => None,
-        }
-    }
-
-    /// The members' names: the log's, which are those of its own time, else the catalogue's.
-    fn members(&self) -> Option<Vec<Box<str>>> {
-        let Some(logged) = self.metadata.members.get(self.place).and_then(Option::as_ref) else {
-            return Some(self.column.members()?.into_iter().map(Into::into).collect());
-        };
-        let encoding = self.encoding()?;
-        let name = |member: &Vec<u8>| match text(member, encoding) {
-            Value::Text(name) => Some(name.as_str().into()),
-            _ => None,
-        };
-        logged.iter().map(name).collect()
-    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::binlog::event::Checksum;
 use crate::binlog::statement::Subject;
-use crate::catalog::{self, Table};
+use crate::catalog::{self, Collations};
 use crate::config::MysqlConfig;
 use crate::dump::{self, FILE_START, From};
 use crate::identity::{self, Identity};
@@ -18,7 +18,7 @@ use crate::place::Tracker;
 use crate::position::{LogPosition, Place};
 use crate::pump::Pump;
 use crate::reader::Reader;
-use crate::tables::{ReadCatalog, Tables};
+use crate::tables::{Catalog, ReadCatalog, Tables};
 use crate::wire::{Closer, Connection};
 
 /// Batches that wait for the product. Together with one being read and one being stored they bound memory.
@@ -73,22 +73,34 @@ pub(crate) fn open(
 ) -> Result<MysqlStream, SourceError> {
     let position = LogPosition::of(&checkpoint.position)?;
     let mut connection = Connection::open(config)?;
-    let table = catalog::table(&mut connection, config, scope)?;
-    table.mapped_kinds()?;
+    let catalog = ask_catalog(&mut connection, config, scope)?;
+    catalog.table.mapped_kinds()?;
+    let log_end = catalog.read_at.clone();
     let identity = Identity::ask(&mut connection)?;
-    let end = log_end(&mut connection)?;
     let same = identity.expect_holds(&mut connection, checkpoint, &position)?;
     let nothing_prepared = position.prepared.is_none();
     let route = route(&mut connection, &identity, position, same)?;
     let checksum = dump::start(&mut connection, config, &scope.table, &route.from)?;
-    tracing::info!(table = table.quoted(), position = %checkpoint.position, "stream opened");
+    tracing::info!(table = catalog.table.quoted(), position = %checkpoint.position, "stream opened");
     let here = route.reached.is_some() && nothing_prepared;
-    let mut reader = reader(config, scope, table, &identity, (route, checksum));
+    let mut reader = reader((config, scope), catalog, &identity, (route, checksum));
     if here {
         // On an idle log nothing else would tell how far the stream has come.
         reader.assembly.note_moved();
     }
-    spawn(connection, reader, Place { file: end.file.into(), offset: end.offset })
+    spawn(connection, reader, log_end)
+}
+
+/// The log's end comes last: no change of the table's definition before it is missing in what was read.
+fn ask_catalog(
+    connection: &mut Connection,
+    config: &MysqlConfig,
+    scope: &Scope,
+) -> Result<Catalog, SourceError> {
+    let table = catalog::table(connection, config, scope)?;
+    let collations = Collations::ask(connection)?;
+    let end = log_end(connection)?;
+    Ok(Catalog { table, collations, read_at: Place { file: end.file.into(), offset: end.offset } })
 }
 
 /// By GTIDs wherever there are any; by place else, and where a prepared transaction must be read again.
@@ -132,15 +144,14 @@ fn addressable(place: &Place) -> Place {
 }
 
 fn reader(
-    config: &MysqlConfig,
-    scope: &Scope,
-    table: Table,
+    (config, scope): (&MysqlConfig, &Scope),
+    catalog: Catalog,
     identity: &Identity,
     (route, checksum): (Route, Checksum),
 ) -> Reader {
     let subject = Subject {
-        database: table.database.clone(),
-        table: table.name.clone(),
+        database: catalog.table.database.clone(),
+        table: catalog.table.name.clone(),
         case_counts: identity.case_counts,
     };
     let from = match route.from {
@@ -148,7 +159,7 @@ fn reader(
         // The server tells which file it begins with.
         From::Gtids(_) => Place { file: "".into(), offset: 0 },
     };
-    let tables = Tables::new(subject, table, scope.keys, read_catalog(config, scope));
+    let tables = Tables::new(subject, catalog, scope.keys, read_catalog(config, scope));
     let mut reader = Reader::new(tables, Tracker::new(from, route.reached), route.gtids, checksum);
     if route.learns_gtids {
         reader.learn_gtids();
@@ -160,9 +171,9 @@ fn read_catalog(config: &MysqlConfig, scope: &Scope) -> ReadCatalog {
     let (config, scope) = (config.clone(), scope.clone());
     Box::new(move || {
         let mut connection = Connection::open(&config)?;
-        let table = catalog::table(&mut connection, &config, &scope)?;
+        let catalog = ask_catalog(&mut connection, &config, &scope)?;
         connection.terminate();
-        Ok(table)
+        Ok(catalog)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::str;
 
-use change::Value;
+use change::{Text, Value};
 
 use super::table_map::{ColumnType, kind};
 use super::{DecodeError, temporal};
@@ -213,38 +213,64 @@ fn digit_bytes(digits: usize) -> usize {
 /// (<https://dev.mysql.com/doc/refman/8.4/en/precision-math-decimal-characteristics.html>): big-endian groups of nine
 /// digits, inverted when negative, with the first bit inverted so that bytes sort like numbers.
 fn decimal(cell: &[u8], whole: usize, scale: usize) -> Result<Value, DecodeError> {
-    let first = cell.first().ok_or(DecodeError::Truncated)?;
-    let negative = first & 0x80 == 0;
+    let negative = cell.first().ok_or(DecodeError::Truncated)? & 0x80 == 0;
     let mask = if negative { 0xff } else { 0 };
-    let mut bytes: Vec<u8> = cell.iter().map(|byte| byte ^ mask).collect();
-    if let Some(first) = bytes.first_mut() {
-        *first ^= 0x80;
-    }
-    let mut fields = Fields(&bytes);
-    let mut group = |digits: usize| -> Result<String, DecodeError> {
+    let mut fields = Fields(cell);
+    let mut sign = 0x80;
+    let mut group = |digits: usize| -> Result<u64, DecodeError> {
         let bytes = fields.bytes(digit_bytes(digits))?;
-        let value = bytes.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        Ok(format!("{value:0digits$}"))
+        let value = bytes.iter().fold(0, |value, byte| {
+            let byte = byte ^ mask ^ std::mem::take(&mut sign);
+            value << 8 | u64::from(byte)
+        });
+        Ok(value)
     };
-    let mut before = String::new();
-    if !whole.is_multiple_of(9) {
-        before.push_str(&group(whole % 9)?);
+    let mut text = Text::default();
+    if negative {
+        text.push('-');
     }
-    for _ in 0..whole / 9 {
-        before.push_str(&group(9)?);
+    let signed = text.len();
+    for digits in groups(whole).rev() {
+        let number = group(digits)?;
+        // Zeros at the front are not printed.
+        if text.len() > signed || number > 0 {
+            let width = if text.len() > signed { digits } else { 1 };
+            push_digits(&mut text, number, width);
+        }
     }
-    let mut after = String::new();
-    for _ in 0..scale / 9 {
-        after.push_str(&group(9)?);
+    if text.len() == signed {
+        text.push('0');
     }
-    if !scale.is_multiple_of(9) {
-        after.push_str(&group(scale % 9)?);
+    if scale > 0 {
+        text.push('.');
     }
-    let kept = before.trim_start_matches('0');
-    let before = if kept.is_empty() { "0" } else { kept };
-    let sign = if negative { "-" } else { "" };
-    let point = if scale > 0 { "." } else { "" };
-    Ok(Value::text(format!("{sign}{before}{point}{after}")))
+    for digits in groups(scale) {
+        let number = group(digits)?;
+        push_digits(&mut text, number, digits);
+    }
+    Ok(Value::Text(text))
+}
+
+/// The sizes of a number's groups of digits, from the point on.
+fn groups(digits: usize) -> impl DoubleEndedIterator<Item = usize> {
+    (0..digits.div_ceil(9)).map(move |group| (digits - group * 9).min(9))
+}
+
+/// A number of at least so many digits.
+fn push_digits(text: &mut Text, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut left = number;
+    let mut count = 0;
+    for slot in digits.iter_mut().rev() {
+        if left == 0 && count >= width {
+            break;
+        }
+        *slot += u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        count += 1;
+    }
+    let written = digits.get(digits.len() - count..).unwrap_or_default();
+    text.push_str(str::from_utf8(written).unwrap_or_default());
 }
 
 /// MariaDB stores its UUIDs so that those made one after the other lie together: the groups of versions 1 to 5 stand
@@ -288,6 +314,8 @@ mod tests {
         assert_eq!(Reader::Decimal(10, 4).read(&positive), Ok(Value::text("1234567890.1234")));
         assert_eq!(Reader::Decimal(10, 4).read(&negative), Ok(Value::text("-1234567890.1234")));
         assert_eq!(Reader::Decimal(3, 2).read(&[0x80, 0x00, 0x32]), Ok(Value::text("0.50")));
+        assert_eq!(Reader::Decimal(0, 2).read(&[0x85]), Ok(Value::text("0.05")));
+        assert_eq!(Reader::Decimal(9, 0).read(&[0x80, 0, 0, 7]), Ok(Value::text("7")));
         assert_eq!(Reader::Decimal(2, 0).read(&[0x8a]), Ok(Value::text("10")));
         assert_eq!(Reader::Decimal(2, 0).read(&[]), Err(DecodeError::Truncated));
     }

@@ -1,8 +1,6 @@
 //! What a server tells about a table beside its columns' types, as far as `binlog_row_metadata` lets it
 //! (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html#sysvar_binlog_row_metadata>).
 
-use mysql_common::collations::{Collation, CollationId};
-
 use super::DecodeError;
 use super::table_map::{ColumnType, kind};
 use crate::wire::fields::Fields;
@@ -59,32 +57,6 @@ impl Metadata {
         }
         metadata.collations = told.then_some(collations);
         Ok(metadata)
-    }
-}
-
-/// The character set of a collation; `None` for one that is not known.
-pub(crate) fn charset(collation: u16) -> Option<String> {
-    let resolved = Collation::resolve(CollationId::from(collation));
-    // MariaDB numbers its own collations of Unicode from 576 on, four families of them.
-    match (resolved.id(), collation) {
-        (CollationId::UNKNOWN_COLLATION_ID, _) => maria_charset(collation).map(str::to_owned),
-        _ => Some(resolved.charset().to_ascii_lowercase()),
-    }
-}
-
-/// Collations that only MariaDB has: without padding from 1025 on, and those of Unicode 14 from 2048 on, whose numbers
-/// tell the character set (<https://mariadb.com/docs/server/reference/data-types/string-data-types/character-sets>).
-fn maria_charset(collation: u16) -> Option<&'static str> {
-    match collation {
-        576..=607 | 2048..=2303 => Some("utf8mb3"),
-        608..=639 | 2304..=2559 => Some("utf8mb4"),
-        1056 | 1057 => Some("utf8mb3"),
-        1069 | 1070 => Some("utf8mb4"),
-        1032 | 1071 => Some("latin1"),
-        1035 | 1089 => Some("ascii"),
-        1107 | 1216 | 1216..=1247 => Some("utf8mb3"),
-        1248..=1279 => Some("utf8mb4"),
-        _ => None,
     }
 }
 

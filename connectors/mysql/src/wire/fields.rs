@@ -13,37 +13,47 @@ pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     /// Exactly so many bytes.
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
         let (head, rest) = self.0.split_first_chunk().ok_or(Truncated)?;
         self.0 = rest;
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, Truncated> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Result<u16, Truncated> {
         self.array().map(u16::from_le_bytes)
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Result<u32, Truncated> {
         self.array().map(u32::from_le_bytes)
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Result<u64, Truncated> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// An unsigned integer of up to eight bytes.
+    #[inline]
     pub(crate) fn uint(&mut self, width: usize) -> Result<u64, Truncated> {
-        let bytes = self.bytes(width)?;
-        if width > 8 {
-            return Err(Truncated);
+        match width {
+            1 => self.u8().map(u64::from),
+            2 => self.u16().map(u64::from),
+            4 => self.u32().map(u64::from),
+            8 => self.u64(),
+            9.. => Err(Truncated),
+            _ => Ok(self.bytes(width)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))),
         }
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Truncated> {
         let (head, rest) = self.0.split_at_checked(count).ok_or(Truncated)?;
         self.0 = rest;
@@ -61,6 +71,7 @@ impl<'a> Fields<'a> {
     /// An integer whose first byte tells its length
     /// (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_dt_integers.html>). NULL and errors, which
     /// share its first byte, are for the caller to tell before.
+    #[inline]
     pub(crate) fn length(&mut self) -> Result<usize, Truncated> {
         let value = match self.u8()? {
             0xfc => self.uint(2)?,
