@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use change::{SourceError, SourceErrorKind};
+use trust::{Endpoint, TlsMode};
 
 /// The longest name that the server keeps, in bytes
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
@@ -79,6 +79,18 @@ impl PostgresConfig {
             None => format!("{}:{}", self.host, self.port),
         }
     }
+
+    /// The server as TLS sees it, at `address`. A socket is never encrypted.
+    pub(crate) fn endpoint<'a>(&'a self, address: &'a str) -> Endpoint<'a> {
+        let mode = if self.socket_dir().is_some() { TlsMode::Disable } else { self.tls };
+        Endpoint {
+            mode,
+            authorities: self.tls_ca.as_deref(),
+            host: &self.host,
+            address,
+            version_setting: "ssl_min_protocol_version",
+        }
+    }
 }
 
 impl fmt::Debug for PostgresConfig {
@@ -108,54 +120,6 @@ fn slot_fault(slot: &str) -> Option<String> {
             "slot is \"{slot}\", expected 1 to {NAME_BYTES_MAX} lower-case letters, digits and underscores"
         )
     })
-}
-
-/// How far the connection to the server is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// Not at all.
-    Disable,
-    /// Encrypted, to whomever answers.
-    Require,
-    /// Encrypted, to a server whose certificate a trusted authority signed.
-    VerifyCa,
-    /// Encrypted, to a server whose certificate also names the configured host.
-    #[default]
-    VerifyFull,
-}
-
-impl TlsMode {
-    /// The configuration's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-}
-
-impl fmt::Display for TlsMode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for TlsMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Disable, Self::Require, Self::VerifyCa, Self::VerifyFull]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| {
-                format!(
-                    "tls is \"{text}\", expected \"disable\", \"require\", \"verify-ca\" or \"verify-full\""
-                )
-            })
-    }
 }
 
 #[cfg(test)]
@@ -197,14 +161,6 @@ mod tests {
             assert!(error.to_string().contains(part), "{error} lacks {part}");
         }
         assert!(config().validate().is_ok());
-    }
-
-    #[test]
-    fn a_tls_mode_reads_as_it_is_written_and_nothing_else_does() {
-        for mode in [TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull] {
-            assert_eq!(mode.as_str().parse::<TlsMode>(), Ok(mode));
-        }
-        assert!("prefer".parse::<TlsMode>().unwrap_err().contains("\"prefer\""));
     }
 
     #[test]

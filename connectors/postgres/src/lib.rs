@@ -45,7 +45,8 @@ mod value;
 mod walsender;
 mod wire;
 
-pub use config::{PostgresConfig, TlsMode};
+pub use config::PostgresConfig;
 pub use snapshot::PostgresSnapshot;
 pub use source::PostgresSource;
 pub use stream::PostgresStream;
+pub use trust::TlsMode;

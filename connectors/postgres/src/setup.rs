@@ -213,8 +213,9 @@ END {TAG}",
 mod tests {
     use std::path::PathBuf;
 
+    use trust::TlsMode;
+
     use super::*;
-    use crate::config::TlsMode;
 
     fn config() -> PostgresConfig {
         PostgresConfig {

@@ -1,22 +1,21 @@
-//! How far the server's certificate is believed, and what a failed handshake means.
+//! TLS as PostgreSQL has it. Whose certificate is believed is the same for every engine, and lies in `trust`.
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 
-use change::{SourceError, SourceErrorKind};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use change::SourceError;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::oid::db::rfc5912::{
+    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, SHA_1_WITH_RSA_ENCRYPTION,
+    SHA_256_WITH_RSA_ENCRYPTION, SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
+};
 
-use crate::config::{PostgresConfig, TlsMode};
-
-mod verifier;
-
-use verifier::{Names, Verifier};
-
-pub(crate) use verifier::endpoint_binding;
+use crate::config::PostgresConfig;
 
 /// What a TLS connection needs; `None` when the configuration asks for none, and over a socket, which the
 /// server never encrypts (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
@@ -24,72 +23,7 @@ pub(crate) use verifier::endpoint_binding;
 /// # Errors
 /// When the authorities' file cannot be read or holds no certificate, or the system has none.
 pub(crate) fn client_config(config: &PostgresConfig) -> Result<Option<Arc<ClientConfig>>, SourceError> {
-    if config.tls == TlsMode::Disable || config.socket_dir().is_some() {
-        return Ok(None);
-    }
-    // Named outright: without it rustls would take the process's default provider, and panic without one.
-    let provider = Arc::new(ring::default_provider());
-    let verifier = verifier(config, &provider)?;
-    let fault = |error: rustls::Error| {
-        SourceError::new(SourceErrorKind::Tls, "set up the TLS library").caused_by(error)
-    };
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(fault)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(Some(Arc::new(tls)))
-}
-
-fn verifier(config: &PostgresConfig, provider: &Arc<CryptoProvider>) -> Result<Verifier, SourceError> {
-    let algorithms = provider.signature_verification_algorithms;
-    let names = match config.tls {
-        TlsMode::Disable | TlsMode::Require => return Ok(Verifier::trusting(algorithms)),
-        TlsMode::VerifyCa => Names::Any,
-        TlsMode::VerifyFull => Names::Configured,
-    };
-    let (roots, pinned) = match &config.tls_ca {
-        Some(path) => private_roots(path)?,
-        None => (system_roots()?, Vec::new()),
-    };
-    Ok(Verifier::new(roots, pinned, names, algorithms))
-}
-
-/// The authorities in `path`, and the same certificates as they are: a server's own certificate may be among
-/// them.
-fn private_roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), SourceError> {
-    let fault = |what: &str| {
-        SourceError::new(SourceErrorKind::Configuration, format!("tls_ca file {}: {what}", path.display()))
-            .with_hint(
-                "name a readable PEM file with the certificate of the authority that signed the server's",
-            )
-    };
-    let read: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
-    let certificates = read.map_err(|error| fault("cannot be read").caused_by(error))?;
-    if certificates.is_empty() {
-        return Err(fault("holds no certificate in PEM form"));
-    }
-    let mut roots = RootCertStore::empty();
-    // One that cannot serve as an authority may still be the server's own.
-    roots.add_parsable_certificates(certificates.iter().cloned());
-    Ok((roots, certificates))
-}
-
-fn system_roots() -> Result<RootCertStore, SourceError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if !roots.is_empty() {
-        return Ok(roots);
-    }
-    let error = SourceError::new(SourceErrorKind::Tls, "this machine has no trusted certificate authorities")
-        .with_hint("install the system's CA certificates, or name the server's authority under tls_ca");
-    Err(match found.errors.into_iter().next() {
-        Some(cause) => error.caused_by(cause),
-        None => error,
-    })
+    config.endpoint(&config.address()).client_config()
 }
 
 /// The name that the server's certificate must bear: the configured host.
@@ -97,100 +31,40 @@ fn system_roots() -> Result<RootCertStore, SourceError> {
 /// # Errors
 /// When the host is neither a host name nor an IP address.
 pub(crate) fn server_name(config: &PostgresConfig) -> Result<ServerName<'static>, SourceError> {
-    ServerName::try_from(config.host.clone()).map_err(|error| {
-        SourceError::new(
-            SourceErrorKind::Configuration,
-            format!("host is \"{}\", expected a host name or an IP address", config.host),
-        )
-        .caused_by(error)
-    })
+    config.endpoint(&config.address()).server_name()
 }
 
-/// The error for a server that answers that it does not speak TLS. There is no falling back: what was to be
-/// protected is not sent in the clear.
+/// The error for a server that answers that it does not speak TLS.
 pub(crate) fn refused(config: &PostgresConfig) -> SourceError {
-    let context = format!(
-        "{} does not offer TLS, and tls = \"{}\" asks for it; nothing was sent in the clear",
-        config.address(),
-        config.tls
-    );
-    SourceError::new(SourceErrorKind::Tls, context).with_hint(
-        "turn TLS on (ALTER SYSTEM SET ssl = on, with ssl_cert_file and ssl_key_file), or set tls = \
-         \"disable\" if the network between is trusted",
-    )
+    let mend = "turn TLS on (ALTER SYSTEM SET ssl = on, with ssl_cert_file and ssl_key_file)";
+    config.endpoint(&config.address()).refused(mend)
 }
 
 /// What a failed handshake means, from the library's error or one that wraps it.
 pub(crate) fn handshake_error(config: &PostgresConfig, cause: Box<dyn Error + Send + Sync>) -> SourceError {
-    let address = config.address();
-    match rustls_error(cause.as_ref()) {
-        Some(rustls::Error::InvalidCertificate(fault)) => {
-            let (what, hint) = certificate_fault(config, fault);
-            SourceError::new(SourceErrorKind::Tls, format!("certificate of {address} {what}")).with_hint(hint)
-        }
-        Some(_) => SourceError::new(SourceErrorKind::Tls, format!("TLS handshake with {address} failed"))
-            .with_hint("the server must speak TLS 1.2 or 1.3: see ssl_min_protocol_version and its log"),
-        None => SourceError::new(
-            SourceErrorKind::Unreachable,
-            format!("{address} broke the connection off during the TLS handshake"),
-        ),
-    }
-    .caused_by(cause)
+    config.endpoint(&config.address()).handshake_error(cause)
 }
 
-/// The TLS library's own error, where it is somewhere in the chain.
-pub(crate) fn rustls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        // An I/O error shows the source of what it wraps, not what it wraps.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// What is wrong with the certificate, and what to do about it.
-fn certificate_fault(config: &PostgresConfig, fault: &CertificateError) -> (String, String) {
-    match fault {
-        CertificateError::UnknownIssuer => (
-            "was signed by no authority that is trusted here".to_owned(),
-            match &config.tls_ca {
-                Some(path) => format!(
-                    "put the certificate of the server's authority (or the server's own) into {}",
-                    path.display()
-                ),
-                None => "set tls_ca to a PEM file with the certificate of the server's authority".to_owned(),
-            },
-        ),
-        CertificateError::NotValidForNameContext { presented, .. } => (
-            format!("is for {}, not for the host \"{}\"", names(presented), config.host),
-            "set host to a name that the certificate bears, have it issued for this host, or set tls = \
-             \"verify-ca\" if any server of the authority will do"
-                .to_owned(),
-        ),
-        CertificateError::ExpiredContext { .. } | CertificateError::Expired => {
-            ("has expired".to_owned(), "have the server's certificate renewed; compare the clocks".to_owned())
-        }
-        CertificateError::NotValidYetContext { .. } | CertificateError::NotValidYet => {
-            ("is not valid yet".to_owned(), "compare this machine's clock with the server's".to_owned())
-        }
-        other => (
-            format!("was refused: {other}"),
-            "have the server's certificate issued as X.509 version 3 for a server, with its host name as \
-             subject alternative name; a self-signed one is trusted when it is itself in the tls_ca file"
-                .to_owned(),
-        ),
-    }
-}
-
-fn names(presented: &[String]) -> String {
-    if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") }
+/// The hash of the server's certificate that SCRAM-SHA-256-PLUS binds the log-in to: by the certificate's own
+/// signature hash, with SHA-256 in place of MD5 and SHA-1
+/// (<https://www.rfc-editor.org/rfc/rfc5929#section-4.1>).
+///
+/// `None` where the certificate cannot be read or its signature has no hash of its own, as Ed25519 has none:
+/// such a log-in cannot be bound.
+pub(crate) fn endpoint_binding(certificate: &[u8]) -> Option<Vec<u8>> {
+    const MD5_WITH_RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4");
+    const ECDSA_WITH_SHA_1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.1");
+    let parsed = Certificate::from_der(certificate).ok()?;
+    Some(match parsed.signature_algorithm.oid {
+        MD5_WITH_RSA_ENCRYPTION
+        | SHA_1_WITH_RSA_ENCRYPTION
+        | ECDSA_WITH_SHA_1
+        | SHA_256_WITH_RSA_ENCRYPTION
+        | ECDSA_WITH_SHA_256 => Sha256::digest(certificate).to_vec(),
+        SHA_384_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_384 => Sha384::digest(certificate).to_vec(),
+        SHA_512_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_512 => Sha512::digest(certificate).to_vec(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use change::{Finding, SourceError};
+use trust::TlsMode;
 
 use super::Subject;
-use crate::config::{PostgresConfig, TlsMode};
+use crate::config::PostgresConfig;
 use crate::session::{PINNED, sql_error};
 
 /// Clocks further apart than this are worth a word.

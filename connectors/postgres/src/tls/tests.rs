@@ -1,42 +1,9 @@
-use std::path::PathBuf;
-
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519, date_time_ymd,
-};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use trust::TlsMode;
 
 use super::*;
 
-/// An authority and a server certificate that it signed.
-struct Made {
-    authority: String,
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-fn params(names: &[&str]) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    CertificateParams::new(names).unwrap()
-}
-
-fn key_of(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivateKeyDer::try_from(key.serialize_der()).unwrap()
-}
-
-fn issue(server: &CertificateParams) -> Made {
-    let mut authority = params(&[]);
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "Autoridad de pruebas");
-    let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = server.signed_by(&key, &issuer).unwrap();
-    Made { authority: issuer.pem(), certificate: certificate.der().clone(), key: key_of(&key) }
-}
-
-fn config(host: &str, tls: TlsMode, tls_ca: Option<PathBuf>) -> PostgresConfig {
+fn config(host: &str, tls: TlsMode) -> PostgresConfig {
     PostgresConfig {
         host: host.to_owned(),
         port: 5432,
@@ -44,170 +11,44 @@ fn config(host: &str, tls: TlsMode, tls_ca: Option<PathBuf>) -> PostgresConfig {
         user: "bitacora".to_owned(),
         password: None,
         tls,
-        tls_ca,
+        tls_ca: None,
         slot: "bitacora".to_owned(),
         publication: "bitacora".to_owned(),
     }
 }
 
-/// A file that lives as long as the directory beside it.
-fn file(content: &str) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ca.pem");
-    std::fs::write(&path, content).unwrap();
-    (dir, path)
-}
-
-/// Shakes hands in memory and returns what the client says.
-fn handshake(config: &PostgresConfig, made: &Made) -> Result<(), SourceError> {
-    let provider = Arc::new(ring::default_provider());
-    // Without the check that key and certificate belong together: a thief's do not.
-    let signer = provider.key_provider.load_private_key(made.key.clone_key()).unwrap();
-    let key = CertifiedKey::new(vec![made.certificate.clone()], signer);
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
-    let client = client_config(config)?.unwrap();
-    let mut client = ClientConnection::new(client, server_name(config)?).unwrap();
-    while client.is_handshaking() {
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        server.read_tls(&mut wire.as_slice()).unwrap();
-        server.process_new_packets().unwrap();
-        let mut wire = Vec::new();
-        server.write_tls(&mut wire).unwrap();
-        client.read_tls(&mut wire.as_slice()).unwrap();
-        client
-            .process_new_packets()
-            .map_err(|error| handshake_error(config, Box::new(std::io::Error::other(error))))?;
-    }
-    Ok(())
-}
-
-fn refusal(config: &PostgresConfig, made: &Made) -> (String, String) {
-    let error = handshake(config, made).unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Tls, "{error}");
-    (error.to_string(), error.hint().unwrap().to_owned())
-}
-
-#[test]
-fn verify_full_takes_a_host_name_or_an_address_that_the_certificate_bears() {
-    let made = issue(&params(&["db1.gob.do", "127.0.0.1", "::1"]));
-    let (_dir, ca) = file(&made.authority);
-    for host in ["db1.gob.do", "127.0.0.1", "::1"] {
-        handshake(&config(host, TlsMode::VerifyFull, Some(ca.clone())), &made).unwrap();
-    }
-    let (what, hint) = refusal(&config("db2.gob.do", TlsMode::VerifyFull, Some(ca)), &made);
-    assert!(what.contains("db1.gob.do") && what.contains("not for the host \"db2.gob.do\""), "{what}");
-    assert!(hint.contains("verify-ca"), "{hint}");
-}
-
-#[test]
-fn verify_ca_takes_any_server_of_the_authority_and_of_no_other() {
-    let made = issue(&params(&["db1.gob.do"]));
-    let (_dir, ca) = file(&made.authority);
-    handshake(&config("10.0.0.7", TlsMode::VerifyCa, Some(ca)), &made).unwrap();
-    let (_dir, other) = file(&issue(&params(&["db1.gob.do"])).authority);
-    for mode in [TlsMode::VerifyCa, TlsMode::VerifyFull] {
-        let (what, hint) = refusal(&config("db1.gob.do", mode, Some(other.clone())), &made);
-        assert!(what.contains("signed by no authority that is trusted here"), "{what}");
-        assert!(hint.contains(&*other.to_string_lossy()), "{hint}");
-    }
-}
-
-#[test]
-fn require_takes_any_certificate_but_only_from_whoever_holds_its_key() {
-    let made = issue(&params(&["elsewhere"]));
-    handshake(&config("10.0.0.7", TlsMode::Require, None), &made).unwrap();
-    let thief = Made { key: key_of(&KeyPair::generate().unwrap()), ..made };
-    let (what, _) = refusal(&config("10.0.0.7", TlsMode::Require, None), &thief);
-    assert!(what.contains("was refused"), "{what}");
-}
-
-#[test]
-fn a_self_signed_certificate_in_the_file_is_believed_even_as_an_authority_of_its_own() {
-    let mut own = params(&["db1.gob.do"]);
-    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let certificate = own.self_signed(&key).unwrap();
-    let made =
-        Made { authority: certificate.pem(), certificate: certificate.der().clone(), key: key_of(&key) };
-    let (_dir, ca) = file(&made.authority);
-    handshake(&config("db1.gob.do", TlsMode::VerifyFull, Some(ca.clone())), &made).unwrap();
-    refusal(&config("db2.gob.do", TlsMode::VerifyFull, Some(ca)), &made);
-}
-
-#[test]
-fn an_expired_certificate_is_refused_whoever_signed_it() {
-    let mut old = params(&["db1"]);
-    old.not_before = date_time_ymd(2020, 1, 1);
-    old.not_after = date_time_ymd(2021, 1, 1);
-    let made = issue(&old);
-    let (_dir, ca) = file(&made.authority);
-    assert!(refusal(&config("db1", TlsMode::VerifyCa, Some(ca)), &made).0.contains("has expired"));
-    let key = KeyPair::generate().unwrap();
-    let certificate = old.self_signed(&key).unwrap();
-    let made =
-        Made { authority: certificate.pem(), certificate: certificate.der().clone(), key: key_of(&key) };
-    let (_dir, ca) = file(&made.authority);
-    assert!(refusal(&config("db1", TlsMode::VerifyFull, Some(ca)), &made).0.contains("has expired"));
-}
-
-#[test]
-fn a_certificate_without_alternative_names_is_known_by_its_common_name() {
-    let named = |name: &str| {
-        let mut server = params(&[]);
-        server.distinguished_name.push(DnType::CommonName, name);
-        issue(&server)
-    };
-    for (name, host, matches) in [
-        ("db1.gob.do", "DB1.gob.do", true),
-        ("*.gob.do", "db1.gob.do", true),
-        ("*.gob.do", "a.db1.gob.do", false),
-        ("*.do", "gob.do", false),
-        ("10.0.0.7", "10.0.0.7", true),
-        ("db1.gob.do", "db2.gob.do", false),
-    ] {
-        let made = named(name);
-        let (_dir, ca) = file(&made.authority);
-        let shaken = handshake(&config(host, TlsMode::VerifyFull, Some(ca)), &made);
-        assert_eq!(shaken.is_ok(), matches, "{name} for {host}: {shaken:?}");
-    }
-}
-
-#[test]
-fn a_file_without_authorities_is_a_configuration_error_that_names_it() {
-    let (dir, empty) = file("no certificate here\n");
-    for path in [empty, dir.path().join("absent.pem")] {
-        let error = client_config(&config("db1", TlsMode::VerifyFull, Some(path.clone()))).unwrap_err();
-        assert_eq!(error.kind(), SourceErrorKind::Configuration);
-        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
-    }
-}
-
 #[test]
 fn no_tls_is_set_up_where_none_is_asked_for_or_a_socket_is_used() {
-    assert!(client_config(&config("db1", TlsMode::Disable, None)).unwrap().is_none());
-    assert!(client_config(&config("/run/postgresql", TlsMode::VerifyFull, None)).unwrap().is_none());
+    assert!(client_config(&config("db1", TlsMode::Disable)).unwrap().is_none());
+    assert!(client_config(&config("/run/postgresql", TlsMode::VerifyFull)).unwrap().is_none());
+    assert!(client_config(&config("db1", TlsMode::Require)).unwrap().is_some());
 }
 
 #[test]
-fn a_broken_connection_is_not_taken_for_a_wrong_certificate() {
-    let cause = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    let error = handshake_error(&config("db1", TlsMode::Require, None), Box::new(cause));
-    assert_eq!(error.kind(), SourceErrorKind::Unreachable);
+fn a_refusal_says_how_this_server_is_taught_tls() {
+    let error = refused(&config("db1", TlsMode::VerifyCa));
+    assert_eq!(
+        (error.to_string().as_str(), error.hint()),
+        (
+            "db1:5432 does not offer TLS, and tls = \"verify-ca\" asks for it; nothing was sent in the clear",
+            Some(
+                "turn TLS on (ALTER SYSTEM SET ssl = on, with ssl_cert_file and ssl_key_file), or set tls = \
+                 \"disable\" if the network between is trusted"
+            )
+        )
+    );
+    let fault = rustls::Error::General("no version in common".to_owned());
+    let error = handshake_error(&config("db1", TlsMode::Require), Box::new(fault));
+    assert!(error.hint().unwrap().contains("ssl_min_protocol_version"), "{error:?}");
 }
 
 #[test]
 fn the_binding_follows_the_hash_of_the_certificates_signature() {
     let with = |algorithm| {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        params(&["db1"]).self_signed(&key).unwrap().der().clone()
+        CertificateParams::new(vec!["db1".to_owned()]).unwrap().self_signed(&key).unwrap().der().clone()
     };
-    let p256 = with(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let p256 = with(&PKCS_ECDSA_P256_SHA256);
     assert_eq!(endpoint_binding(&p256).unwrap().len(), 32);
     assert_eq!(endpoint_binding(&with(&PKCS_ECDSA_P384_SHA384)).unwrap().len(), 48);
     assert_eq!(endpoint_binding(&with(&PKCS_ED25519)), None);
