@@ -98,7 +98,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ledger", &["change", "normalizer"]),
     ("delivery", &["change", "normalizer"]),
     ("pipeline", &["change", "normalizer", "ledger", "delivery"]),
-    ("trust", &[]),
+    ("trust", &["change"]),
     ("postgres-connector", &["change", "trust"]),
     ("mysql-connector", &["change", "trust"]),
     ("tablero", &[]),
