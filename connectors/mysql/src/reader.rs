@@ -240,7 +240,7 @@ impl Reader {
                     .with_hint("a session has set binlog_format to STATEMENT or MIXED: find it, and take that right away"));
             }
             Meaning::Emptied => {
-                self.tables.redefined(&self.tracker.event_start())?;
+                self.tables.emptied();
                 if !old {
                     let position = Position::new(self.tracker.event_start().to_string());
                     self.assembly.add_incident(Incident::Truncated { position });

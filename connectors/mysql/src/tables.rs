@@ -82,9 +82,14 @@ impl Tables {
                 self.catalog.table.quoted()
             )));
         }
+        self.emptied();
+        Ok(())
+    }
+
+    /// A statement has emptied the table, or dropped it: one that makes it anew would follow.
+    pub(crate) fn emptied(&mut self) {
         self.stale = true;
         self.numbers.clear();
-        Ok(())
     }
 
     /// Takes in a description.
