@@ -50,22 +50,37 @@ async fn names_are_taken_literally<D: Dialect>() {
     scene.product.must(&["check"]).await;
 }
 
+/// Where the log names columns, whatever comes and goes beside the mapped ones does not matter. Where it does not, a
+/// definition that changed twice before the first change was read is not guessed at: the table is read anew.
 async fn columns_may_come_and_go_while_the_stream_runs<D: Dialect>() {
-    let scene = Scene::<Mysql<D>>::new().await;
-    scene.open("S-1", "RECIBIDA").await;
-    let daemon = scene.product.run().await;
-    scene.pass("S-1", "REVISION").await;
-    scene.sql.run("ALTER TABLE solicitudes ADD COLUMN prioridad int DEFAULT 1 FIRST").await;
-    scene.pass("S-1", "APROBADA").await;
-    scene.sql.run("ALTER TABLE solicitudes MODIFY nota varchar(90) AFTER prioridad").await;
-    scene.pass("S-1", "ENTREGADA").await;
-    scene.sql.run("ALTER TABLE solicitudes CHANGE nota remark varchar(90)").await;
-    scene.pass("S-1", "RECIBIDA").await;
-    scene.sql.run("ALTER TABLE solicitudes DROP COLUMN remark").await;
-    scene.pass("S-1", "REVISION").await;
-    daemon.delta(5).await;
-    scene.flushed(&["S-1 2", "S-1 3", "S-1 14", "S-1 9", "S-1 2"]).await;
-    assert_eq!(daemon.status().await.unwrap()["gaps"].as_array().unwrap().len(), 0);
+    for metadata in ["MINIMAL", "FULL"] {
+        let backend = Mysql::<D>::own_with(&[("binlog_row_metadata", metadata)]).await;
+        let scene = Scene::on(backend, |_| {}).await;
+        scene.open("S-1", "RECIBIDA").await;
+        let daemon = scene.product.run().await;
+        scene.pass("S-1", "REVISION").await;
+        for (change, estado) in [
+            ("ADD COLUMN prioridad int DEFAULT 1 FIRST", "APROBADA"),
+            ("MODIFY nota varchar(90) AFTER prioridad", "ENTREGADA"),
+            ("CHANGE nota remark varchar(90)", "RECIBIDA"),
+            ("DROP COLUMN remark", "REVISION"),
+        ] {
+            scene.sql.run(&format!("ALTER TABLE solicitudes {change}")).await;
+            scene.pass("S-1", estado).await;
+        }
+        scene.pass("S-1", "RECHAZADA").await;
+        if metadata == "FULL" {
+            daemon.delta(6).await;
+            scene.flushed(&["S-1 2", "S-1 3", "S-1 14", "S-1 9", "S-1 2", "S-1 8"]).await;
+            assert_eq!(daemon.status().await.unwrap()["gaps"].as_array().unwrap().len(), 0);
+        } else {
+            crate::support::wait::eventually("the last status arrives", SOON, async || {
+                scene.product.flush().await;
+                (scene.dashboard.lines().last()? == "S-1 8").then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 /// The log is then read with a catalogue that is younger than the rows in it. Names in the log make that exact;

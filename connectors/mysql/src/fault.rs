@@ -125,9 +125,12 @@ fn dump_error(full: &str, message: &str) -> SourceError {
         || says("same server_id")
         || says("server_id") && says("connected")
     {
-        return SourceError::new(SourceErrorKind::Busy, full).with_hint(
-            "another reader of this server's log uses the same server_id: choose another in [source.mysql], or stop the other",
-        );
+        // Trying again at once would throw the other reader out in its turn.
+        return SourceError::new(
+            SourceErrorKind::Configuration,
+            format!("another reader of this server's log has the same server_id; {full}"),
+        )
+        .with_hint("choose another server_id in [source.mysql], or stop the other reader");
     }
     if says("Misconfigured master")
         || says("Misconfigured source")
@@ -168,11 +171,11 @@ mod tests {
         for (message, expected) in [
             (
                 "A slave with the same server_uuid/server_id as this slave has connected to the master",
-                SourceErrorKind::Busy,
+                SourceErrorKind::Configuration,
             ),
             (
                 "A replica with the same server_uuid/server_id as this replica has connected to the source",
-                SourceErrorKind::Busy,
+                SourceErrorKind::Configuration,
             ),
             ("Could not find first log file name in binary log index file", SourceErrorKind::LostLog),
             ("Cannot replicate because the source purged required binary logs.", SourceErrorKind::LostLog),

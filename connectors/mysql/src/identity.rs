@@ -74,6 +74,13 @@ impl Identity {
                 self.text, checkpoint.server
             )));
         }
+        if !same && self.maria && number(&self.text) == number(checkpoint.server.as_str()) {
+            // Its own transactions bear the numbers that ours had on the other one.
+            return Err(lost(format!(
+                "another server with the same server_id answers: it is \"{}\", the checkpoint is of \"{}\"",
+                self.text, checkpoint.server
+            )));
+        }
         if same && let Some(place) = &position.place {
             self.expect_place(connection, place, position)?;
         }
@@ -120,6 +127,11 @@ impl Identity {
             expect_event_at(connection, place, *bytes)
         }
     }
+}
+
+/// The number that a server of MariaDB gives its transactions, out of the text of its identity.
+fn number(identity: &str) -> Option<&str> {
+    identity.rsplit_once("server_id=").map(|(_, number)| number)
 }
 
 /// The files of the log.

@@ -94,13 +94,21 @@ impl Outlet for Handover {
     }
 }
 
+/// What is fixed when the stream begins.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// Where the log ended when the stream began: before that it has not caught up.
+    pub(crate) log_end: Place,
+    /// The number under which the log is read.
+    pub(crate) server_id: u32,
+}
+
 /// A log that is being read.
 pub(crate) struct Pump {
     connection: Connection,
     reader: Reader,
     handover: Handover,
-    /// Where the log ended when the stream began: before that it has not caught up.
-    log_end: Place,
+    terms: Terms,
     heard_at: Instant,
     waiting_since: Option<Instant>,
     flooding: bool,
@@ -114,13 +122,13 @@ impl Pump {
         reader: Reader,
         batches: mpsc::Sender<Result<Batch, SourceError>>,
         stopped: Arc<AtomicBool>,
-        log_end: Place,
+        terms: Terms,
     ) -> Self {
         Self {
             connection,
             reader,
             handover: Handover { batches, stopped, batch_at: None },
-            log_end,
+            terms,
             heard_at: Instant::now(),
             waiting_since: None,
             flooding: false,
@@ -156,7 +164,7 @@ impl Pump {
             }
             self.wait_at_most(FLOOD_READ)?;
         } else {
-            self.hand_over(self.reader.has_reached(&self.log_end))?;
+            self.hand_over(self.reader.has_reached(&self.terms.log_end))?;
             self.wait_at_most(self.idle_wait())?;
         }
         let asked_at = Instant::now();
@@ -197,7 +205,9 @@ impl Pump {
             match packet.body.split_first() {
                 Some((0, event)) => self.reader.event(event, &mut self.handover)?,
                 Some((0xff, refusal)) => {
-                    return Err(Refusal::read(refusal).into_error("read the log").into());
+                    let context =
+                        format!("read the log as the replica with server_id {}", self.terms.server_id);
+                    return Err(Refusal::read(refusal).into_error(&context).into());
                 }
                 Some((0xfe, _)) => return Err(ended("the server ended the log").into()),
                 _ => return Err(DecodeError::Truncated.into()),

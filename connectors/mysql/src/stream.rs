@@ -16,7 +16,7 @@ use crate::identity::{self, Identity};
 use crate::log_end::log_end;
 use crate::place::Tracker;
 use crate::position::{LogPosition, Place};
-use crate::pump::Pump;
+use crate::pump::{Pump, Terms};
 use crate::reader::Reader;
 use crate::tables::{Catalog, ReadCatalog, Tables};
 use crate::wire::{Closer, Connection};
@@ -88,7 +88,7 @@ pub(crate) fn open(
         // On an idle log nothing else would tell how far the stream has come.
         reader.assembly.note_moved();
     }
-    spawn(connection, reader, log_end)
+    spawn(connection, reader, Terms { log_end, server_id: dump::server_id(config, &scope.table) })
 }
 
 /// The log's end comes last: no change of the table's definition before it is missing in what was read.
@@ -177,11 +177,11 @@ fn read_catalog(config: &MysqlConfig, scope: &Scope) -> ReadCatalog {
     })
 }
 
-fn spawn(connection: Connection, reader: Reader, log_end: Place) -> Result<MysqlStream, SourceError> {
+fn spawn(connection: Connection, reader: Reader, terms: Terms) -> Result<MysqlStream, SourceError> {
     let closer = connection.closer()?;
     let stopped = Arc::new(AtomicBool::new(false));
     let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let pump = Pump::new(connection, reader, outlet, Arc::clone(&stopped), log_end);
+    let pump = Pump::new(connection, reader, outlet, Arc::clone(&stopped), terms);
     let thread = thread::Builder::new().name("mysql-log".to_owned()).spawn(move || pump.run());
     let thread = thread.map_err(|error| {
         SourceError::new(SourceErrorKind::Busy, "start the thread that reads the log").caused_by(error)

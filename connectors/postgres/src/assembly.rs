@@ -9,9 +9,9 @@ use crate::position::Lsn;
 use crate::relation::{Layout, Relations, Target};
 
 /// A batch ends when it has this many changes.
-const CHANGES_MAX: usize = 4096;
+const CHANGES_MAX: usize = 2048;
 /// A batch ends when its changes take about this many bytes.
-const BYTES_MAX: usize = 1 << 20;
+const BYTES_MAX: usize = 512 << 10;
 
 /// A transaction whose commit is still to come.
 #[derive(Debug)]

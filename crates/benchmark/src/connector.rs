@@ -69,6 +69,14 @@ impl Connector {
         Ok((started.elapsed().as_secs_f64(), self.peak_kib()))
     }
 
+    /// Copies the table on an empty ledger, waits until the copy is merged with the last known statuses, and stops: what
+    /// is drained afterwards must not pay for it.
+    pub(crate) fn settle_in(&mut self) -> Result<(), Failure> {
+        self.start()?;
+        self.wait(|reader| Ok(reader.queries().copy_progress()?.is_some_and(|copy| copy.is_merged)))?;
+        self.stop()
+    }
+
     /// Starts on a backlog of `changes` and waits until all of them are durable.
     pub(crate) fn drain(&mut self, changes: u64) -> Result<Drained, Failure> {
         let before = LedgerReader::open(&self.ledger_dir())?.queries().captured_changes()?;

@@ -27,8 +27,7 @@ pub(crate) fn run(options: &Options, product: Product) -> Result<(), Failure> {
     }
     snapshot.print();
     let mut connector = Connector::fresh(&stage.source())?;
-    connector.snapshot()?;
-    connector.stop()?;
+    connector.settle_in()?;
     for backlog in [Backlog::Large(options.rows), Backlog::Single(options.single)] {
         drain(options, &runtime, &mut stage, &mut connector, backlog)?;
     }

@@ -27,8 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     snapshot.print();
     let mut connector = Connector::fresh(&stage.source())?;
-    connector.snapshot()?;
-    connector.stop()?;
+    connector.settle_in()?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Large(options.rows))?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Single(options.single))?;
     one_transaction(options, &runtime, &stage, &mut connector)?;
