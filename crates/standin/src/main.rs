@@ -1,4 +1,4 @@
-//! Runs one stand-in until its input ends: `cargo run -p standin -- '{"port": 1433, "dir": "/tmp/standin"}'`.
+//! Runs one stand-in until its input ends: `cargo run -p standin -- '{"port": 1433, "dir": "standin-data"}'`.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
