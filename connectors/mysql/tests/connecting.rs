@@ -80,7 +80,7 @@ async fn a_second_reader_with_the_same_number_is_named_as_the_reason() {
             }
         };
         assert!(
-            matches!(error.kind(), SourceErrorKind::Busy | SourceErrorKind::Unreachable),
+            matches!(error.kind(), SourceErrorKind::Configuration | SourceErrorKind::Unreachable),
             "{product}: {error}"
         );
         if product == Product::MySql {

@@ -105,6 +105,14 @@ impl Clerk {
         }
     }
 
+    /// Ends a transaction that got into the way of another: nothing of it counts.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn give_up(&mut self) -> Result<(), Failure> {
+        self.finish(End::Rollback).await
+    }
+
     /// An administrator's one statement over thousands of rows, first without and then with a happy end.
     ///
     /// # Errors

@@ -5,23 +5,31 @@ use std::fmt;
 
 /// What happened, in words for the one who watches.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    what: String,
+    lost_a_lock: bool,
+}
 
 impl Failure {
     /// A failure in these words.
     pub(crate) fn new(what: impl Into<String>) -> Failure {
-        Failure(what.into())
+        Failure { what: what.into(), lost_a_lock: false }
+    }
+
+    /// Whether a transaction got into the way of another and was given up by the database, as happens on any busy day.
+    pub(crate) fn has_lost_a_lock(&self) -> bool {
+        self.lost_a_lock
     }
 
     /// A failure with the whole chain of its causes; meant for `map_err`.
     pub(crate) fn of<E: Error>(what: &str) -> impl FnOnce(E) -> Failure {
-        move |error| Failure(format!("{what}: {}", chain(&error)))
+        move |error| Failure::new(format!("{what}: {}", chain(&error)))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.what)
     }
 }
 
@@ -29,19 +37,23 @@ impl Error for Failure {}
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
-        Failure(format!("the database said no: {}", chain(&error)))
+        let lost_a_lock = error.code() == Some(&tokio_postgres::error::SqlState::T_R_DEADLOCK_DETECTED);
+        Failure { what: format!("the database said no: {}", chain(&error)), lost_a_lock }
     }
 }
 
 impl From<mysql_async::Error> for Failure {
     fn from(error: mysql_async::Error) -> Failure {
-        Failure(format!("the database said no: {}", chain(&error)))
+        // A deadlock, and a lock that was waited for too long.
+        let lost_a_lock =
+            matches!(&error, mysql_async::Error::Server(refusal) if [1213, 1205].contains(&refusal.code));
+        Failure { what: format!("the database said no: {}", chain(&error)), lost_a_lock }
     }
 }
 
 impl From<testbed::TestbedError> for Failure {
     fn from(error: testbed::TestbedError) -> Failure {
-        Failure(chain(&error))
+        Failure::new(chain(&error))
     }
 }
 

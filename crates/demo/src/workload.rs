@@ -74,9 +74,17 @@ impl Workload {
 }
 
 async fn work(mut clerk: Clerk, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> Result<Clerk, Failure> {
-    clerk.change_many_at_once().await?;
+    loop {
+        match clerk.change_many_at_once().await {
+            Err(failure) if failure.has_lost_a_lock() => clerk.give_up().await?,
+            changed => break changed?,
+        }
+    }
     while !stop.load(Ordering::Relaxed) {
-        clerk.work().await?;
+        match clerk.work().await {
+            Err(failure) if failure.has_lost_a_lock() => clerk.give_up().await?,
+            worked => worked?,
+        }
         done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(clerk)
