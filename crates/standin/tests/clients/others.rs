@@ -39,8 +39,22 @@ fn succeed(command: &mut Command) -> String {
 fn freetds() -> PathBuf {
     folder("freetds", |dir| {
         let packages = ["freetds-bin", "libct4", "libsybdb5", "tdsodbc", "libodbc2", "libreadline8"];
+        // Lists of our own: the machine's may be missing or old, and only root may renew them.
+        let own = tempfile::tempdir().unwrap();
+        let (lists, kept) = (own.path().join("lists"), own.path().join("cache"));
+        for made in [lists.join("partial"), kept.join("archives/partial")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        let apt = || {
+            let mut command = Command::new("apt-get");
+            command.args(["-o", "APT::Sandbox::User=root"]);
+            command.arg("-o").arg(format!("Dir::State::Lists={}", lists.display()));
+            command.arg("-o").arg(format!("Dir::Cache={}", kept.display()));
+            command
+        };
+        succeed(apt().args(["--quiet", "update"]));
         for package in packages {
-            succeed(Command::new("apt-get").args(["download", package]).current_dir(dir));
+            succeed(apt().args(["download", package]).current_dir(dir));
         }
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
