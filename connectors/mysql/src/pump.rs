@@ -61,6 +61,8 @@ struct Handover {
     batches: mpsc::Sender<Result<Batch, SourceError>>,
     stopped: Arc<AtomicBool>,
     batch_at: Option<Instant>,
+    /// Whether the last batch said that the log's end had been reached.
+    told_caught_up: bool,
 }
 
 impl Handover {
@@ -90,6 +92,7 @@ impl Handover {
 
 impl Outlet for Handover {
     fn deliver(&mut self, batch: Batch) -> Result<(), End> {
+        self.told_caught_up = batch.caught_up;
         self.send(Ok(batch))
     }
 }
@@ -101,6 +104,8 @@ pub(crate) struct Terms {
     pub(crate) log_end: Place,
     /// The number under which the log is read.
     pub(crate) server_id: u32,
+    /// Whether reading begins before the position, at a prepared transaction that the position must go on naming.
+    pub(crate) starts_back: bool,
 }
 
 /// A log that is being read.
@@ -127,7 +132,7 @@ impl Pump {
         Self {
             connection,
             reader,
-            handover: Handover { batches, stopped, batch_at: None },
+            handover: Handover { batches, stopped, batch_at: None, told_caught_up: false },
             terms,
             heard_at: Instant::now(),
             waiting_since: None,
@@ -246,6 +251,10 @@ impl Pump {
 
     /// Hands over what is committed; a position alone only now and then.
     fn hand_over(&mut self, caught_up: bool) -> Result<(), End> {
+        if caught_up && !self.handover.told_caught_up && !self.terms.starts_back {
+            // The last batch of a flood cannot know that it is the last, and on an idle log nothing follows it.
+            self.reader.assembly.note_moved();
+        }
         let due = self.position_left().is_some_and(|left| left.is_zero());
         if !self.reader.assembly.has_committed() && !due {
             return Ok(());

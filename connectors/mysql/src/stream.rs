@@ -88,7 +88,8 @@ pub(crate) fn open(
         // On an idle log nothing else would tell how far the stream has come.
         reader.assembly.note_moved();
     }
-    spawn(connection, reader, Terms { log_end, server_id: dump::server_id(config, &scope.table) })
+    let server_id = dump::server_id(config, &scope.table);
+    spawn(connection, reader, Terms { log_end, server_id, starts_back: !nothing_prepared })
 }
 
 /// The log's end comes last: no change of the table's definition before it is missing in what was read.

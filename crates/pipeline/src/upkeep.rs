@@ -78,6 +78,8 @@ impl Upkeep {
         let view = self.health.view();
         let catching_up = !view.caught_up && view.committed_at.is_some();
         if catching_up && settled_at.elapsed() < SETTLE_EVERY_UNDER_LOAD {
+            // Nothing may follow that would tell of it.
+            self.captured.notify_one();
             return Ok(());
         }
         *settled_at = Instant::now();
