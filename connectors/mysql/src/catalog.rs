@@ -13,9 +13,9 @@ pub(crate) use look_up::look_up;
 
 use crate::config::MysqlConfig;
 use crate::name::quote_ident;
-use crate::nearest::suggestion;
 use crate::value_text::Kind as ValueKind;
 use crate::wire::Connection;
+use change::nearest::suggestion;
 
 /// What kind of object bears the table's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! # Layout
 //! - `config`, `name`, `flavour`, `fault`: settings, names, which product answers, what errors mean
 //! - `wire`: the connection
-//! - `catalog`, `server`, `rights`, `log_end`, `nearest`: what the server says about the table, itself, our user, its log
+//! - `catalog`, `server`, `rights`, `log_end`: what the server says about the table, itself, our user, its log
 //! - `check`, `setup`, `retention`: what an operator wants to know
 //! - `snapshot`, `value_text`: copies of the table
 
@@ -23,7 +23,6 @@ mod gtid;
 mod identity;
 mod log_end;
 mod name;
-mod nearest;
 mod place;
 mod position;
 mod prepared;

@@ -5,8 +5,8 @@ use change::{Scope, SourceError, SourceErrorKind};
 mod look_up;
 
 pub(crate) use crate::name::{parse_table_name, quote_ident, quote_literal};
-use crate::nearest::suggestion;
 use crate::session::Session;
+use change::nearest::suggestion;
 
 pub(crate) use look_up::look_up;
 

@@ -25,7 +25,6 @@ mod decode;
 mod fault;
 mod identity;
 mod name;
-mod nearest;
 mod outlet;
 mod position;
 mod publication;

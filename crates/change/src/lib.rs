@@ -9,10 +9,12 @@
 //! - [`record`]: changes, transactions, batches, incidents
 //! - [`finding`]: what `check` reports
 //! - [`error`]: what went wrong, apart from what to do about it
+//! - [`nearest`]: which existing names the operator may have meant
 //! - [`source`]: the traits of the seam
 
 pub mod error;
 pub mod finding;
+pub mod nearest;
 pub mod position;
 pub mod record;
 pub mod source;

@@ -6,8 +6,8 @@ use super::key::{self, IndexPart};
 use super::{Column, Kind, Lookup, MissingColumn, Table};
 use crate::config::MysqlConfig;
 use crate::name::{configured_part, parse_table_name, quote_literal};
-use crate::nearest::nearest;
 use crate::wire::Connection;
+use change::nearest::nearest;
 
 /// A row of a small result.
 type Answer = Vec<Option<String>>;

@@ -5,9 +5,9 @@ use change::{Finding, SourceError};
 use super::Subject;
 use crate::catalog::{Kind, MissingColumn, Table};
 use crate::name::{quote_ident, quote_literal};
-use crate::nearest::suggestion;
 use crate::setup;
 use crate::wire::Connection;
+use change::nearest::suggestion;
 
 pub(super) fn absent(
     subject: &Subject<'_>,

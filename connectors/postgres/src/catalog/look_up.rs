@@ -5,8 +5,8 @@ use tokio_postgres::Row;
 
 use super::{Column, Generated, Kind, Leaf, Lookup, MissingColumn, ReplicaIdentity, Table};
 use crate::name::{configured_part, parse_table_name};
-use crate::nearest::nearest;
 use crate::session::{Session, sql_error};
+use change::nearest::nearest;
 
 /// The type oid of `text`, which stands for every enumeration as well.
 const TEXT_OID: u32 = 25;

@@ -4,9 +4,9 @@ use change::{Finding, SourceError};
 
 use super::Subject;
 use crate::catalog::{Generated, Kind, MissingColumn, ReplicaIdentity, Table, quote_ident};
-use crate::nearest::suggestion;
 use crate::publication::identity_mend;
 use crate::session::sql_error;
+use change::nearest::suggestion;
 
 pub(super) fn absent(schema: &str, name: &str, similar: &[String]) -> Finding {
     let what = format!("table {}.{} does not exist", quote_ident(schema), quote_ident(name));

@@ -4,7 +4,8 @@
 ///
 /// Names that differ in case only are closest: that is the commonest mistake where names are taken
 /// literally.
-pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+#[must_use]
+pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let folded: Vec<char> = wanted.to_lowercase().chars().collect();
     let limit = folded.len() / 3 + 1;
     let mut close: Vec<(usize, &str)> = candidates
@@ -20,7 +21,8 @@ pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a
 }
 
 /// How a message offers `names`, or nothing where there are none.
-pub(crate) fn suggestion(names: &[String]) -> Option<String> {
+#[must_use]
+pub fn suggestion(names: &[String]) -> Option<String> {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     (!quoted.is_empty()).then(|| format!("did you mean {}?", quoted.join(" or ")))
 }
