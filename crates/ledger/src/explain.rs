@@ -4,6 +4,7 @@ use change::Position;
 use rusqlite::{Connection, Row, params};
 
 use crate::batch::{ACKNOWLEDGED, BatchId, REFUSED};
+use crate::captured_block::{self, PackedRow};
 use crate::error::LedgerError;
 use crate::flush::FlushId;
 use crate::log_row::Origin;
@@ -86,11 +87,19 @@ impl Queries {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn explain(&self, request_id: &str) -> Result<Vec<LifeEvent>, LedgerError> {
-        let connection = &self.connection;
+        // One view of the ledger: what is settled meanwhile must not be told twice.
+        let transaction = self.connection.unchecked_transaction()?;
+        let connection: &Connection = &transaction;
         let settled = meta::number(connection, meta::SETTLED_SEQ)?;
         let committed = meta::number(connection, meta::COMMITTED_SEQ)?;
         let mut events = snapshot_rows(connection, request_id)?;
         events.extend(log_rows(connection, request_id, settled, committed)?);
+        captured_block::visit(connection, settled, committed, |row| {
+            if row.request_id == Some(request_id) && row.status_id.is_some() {
+                events.push(unsettled(row));
+            }
+            Ok(())
+        })?;
         events.extend(rejected_rows(connection, request_id)?);
         events.sort_by_key(|event| event.captured_at);
         Ok(events)
@@ -124,6 +133,25 @@ fn read(row: &Row<'_>, origin: Origin, outside_batch: LifeState) -> rusqlite::Re
         acknowledged_at: row.get(11)?,
         reason: row.get(12)?,
     })
+}
+
+fn unsettled(row: &PackedRow<'_>) -> LifeEvent {
+    LifeEvent {
+        service_id: row.service_id.map(str::to_owned),
+        status_id: row.status_id,
+        opening_at: row.opening_at,
+        modified_at: row.modified_at,
+        position: Some(Position::new(row.position)),
+        committed_at: Some(row.committed_at),
+        captured_at: Some(row.captured_at),
+        origin: Origin::Stream,
+        state: LifeState::Unsettled,
+        batch: None,
+        flush: None,
+        sent_at: None,
+        acknowledged_at: None,
+        reason: None,
+    }
 }
 
 fn log_rows(

@@ -6,9 +6,9 @@ use change::{Position, RowKey, Transaction as SourceTransaction};
 use normalizer::{RequestKey, StatusChange};
 use rusqlite::{CachedStatement, Connection, params};
 
+use crate::captured_block::{self, Packer};
 use crate::error::LedgerError;
 use crate::ledger::{Ledger, LogEnd};
-use crate::log_row::LogKind;
 use crate::meta;
 
 /// What one row change means, as far as it is known when it is captured.
@@ -105,7 +105,7 @@ impl Ledger {
         }
         let committed_seq = self.log.committed_seq;
         self.write("drop an unfinished transaction", |transaction| {
-            transaction.execute("DELETE FROM change WHERE seq > ?1", [committed_seq])?;
+            captured_block::drop_open(transaction, committed_seq)?;
             transaction.execute("DELETE FROM quarantine WHERE state = 1", [])?;
             Ok(())
         })?;
@@ -124,10 +124,8 @@ impl Ledger {
 struct Appender<'a> {
     connection: &'a Connection,
     log: &'a mut LogEnd,
-    change: CachedStatement<'a>,
+    block: Packer,
     row: CachedStatement<'a>,
-    /// The transaction whose values the statement holds: what neighbours share is bound once.
-    bound: Option<&'a Arc<SourceTransaction>>,
     position: Option<&'a Position>,
     captured_changes: u64,
     captured_at: Option<i64>,
@@ -135,33 +133,27 @@ struct Appender<'a> {
 
 impl<'a> Appender<'a> {
     fn new(connection: &'a Connection, log: &'a mut LogEnd) -> Result<Self, LedgerError> {
-        let change = connection.prepare_cached(
-            "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
-             old_row_key, position, committed_at, captured_at, origin) \
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
-        )?;
         let row = connection.prepare_cached(
             "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
              VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        Ok(Self {
-            connection,
-            log,
-            change,
-            row,
-            bound: None,
-            position: None,
-            captured_changes: 0,
-            captured_at: None,
-        })
+        let block = Packer::default();
+        Ok(Self { connection, log, block, row, position: None, captured_changes: 0, captured_at: None })
     }
 
     fn append(&mut self, piece: &'a Ingest) -> Result<(), LedgerError> {
-        self.change.raw_bind_parameter(12, piece.captured_at)?;
-        for captured in &piece.captured {
-            self.change(captured)?;
-        }
         let open = piece.position.is_none();
+        if open && !self.log.is_open() {
+            // What is dropped if the transaction is read again lies apart from what is committed.
+            self.block.store(self.connection, self.log.next_seq)?;
+        }
+        for captured in &piece.captured {
+            self.block.push(captured, piece.captured_at);
+            self.log.next_seq += 1;
+            if self.block.is_full() {
+                self.block.store(self.connection, self.log.next_seq)?;
+            }
+        }
         for rejected in &piece.rejected {
             let request = rejected.request.as_ref();
             self.row.execute(params![
@@ -189,38 +181,6 @@ impl<'a> Appender<'a> {
         }
     }
 
-    fn change(&mut self, captured: &'a Captured) -> Result<(), LedgerError> {
-        let (kind, service, request, status, opening, modified) = match &captured.entry {
-            Entry::Record(change) => fields(LogKind::Record, change),
-            Entry::Candidate(change) => fields(LogKind::Candidate, change),
-            Entry::Deletion { status_id, modified_at } => {
-                (LogKind::Deletion, None, None, Some(*status_id), None, Some(*modified_at))
-            }
-            Entry::Broken(request) => {
-                (LogKind::Broken, Some(&*request.service_id), Some(&*request.request_id), None, None, None)
-            }
-        };
-        let statement = &mut self.change;
-        statement.raw_bind_parameter(1, self.log.next_seq)?;
-        statement.raw_bind_parameter(2, kind)?;
-        statement.raw_bind_parameter(3, service)?;
-        statement.raw_bind_parameter(4, request)?;
-        statement.raw_bind_parameter(5, status)?;
-        statement.raw_bind_parameter(6, opening)?;
-        statement.raw_bind_parameter(7, modified)?;
-        statement.raw_bind_parameter(8, captured.row_key.as_ref().map(RowKey::as_str))?;
-        statement.raw_bind_parameter(9, captured.old_row_key.as_ref().map(RowKey::as_str))?;
-        let transaction = &captured.transaction;
-        if !self.bound.is_some_and(|bound| Arc::ptr_eq(bound, transaction)) {
-            statement.raw_bind_parameter(10, transaction.position.as_str())?;
-            statement.raw_bind_parameter(11, transaction.committed_at)?;
-            self.bound = Some(transaction);
-        }
-        statement.raw_execute()?;
-        self.log.next_seq += 1;
-        Ok(())
-    }
-
     /// Everything so far belongs to committed transactions.
     fn commit(&mut self, position: &'a Position) -> Result<(), LedgerError> {
         if self.log.open_rejected > 0 {
@@ -234,8 +194,9 @@ impl<'a> Appender<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), LedgerError> {
+    fn finish(mut self) -> Result<(), LedgerError> {
         let connection = self.connection;
+        self.block.store(connection, self.log.next_seq)?;
         if let Some(captured_at) = self.captured_at {
             meta::set(connection, meta::CAPTURED_AT, captured_at)?;
         }
@@ -249,19 +210,6 @@ impl<'a> Appender<'a> {
         let captured = i64::try_from(self.captured_changes).unwrap_or(i64::MAX);
         meta::add(connection, meta::CAPTURED_CHANGES, captured)
     }
-}
-
-type Fields<'a> = (LogKind, Option<&'a str>, Option<&'a str>, Option<u8>, Option<i64>, Option<i64>);
-
-fn fields(kind: LogKind, change: &StatusChange) -> Fields<'_> {
-    (
-        kind,
-        Some(&*change.service_id),
-        Some(&*change.request_id),
-        Some(change.status_id),
-        Some(change.opening_at),
-        Some(change.modified_at),
-    )
 }
 
 #[cfg(test)]

@@ -163,7 +163,11 @@ fn connect(dir: &Path) -> Result<Connection, LedgerError> {
 
 fn log_end(connection: &Connection) -> Result<LogEnd, LedgerError> {
     let committed_seq = meta::number(connection, meta::COMMITTED_SEQ)?;
-    let last: Option<i64> = connection.query_row("SELECT max(seq) FROM change", [], |row| row.get(0))?;
+    let last: Option<i64> = connection.query_row(
+        "SELECT max(last) FROM (SELECT max(seq) AS last FROM change UNION ALL SELECT max(last_seq) FROM captured_block)",
+        [],
+        |row| row.get(0),
+    )?;
     let open_rejected =
         connection.query_row("SELECT count(*) FROM quarantine WHERE state = 1", [], |row| row.get(0))?;
     Ok(LogEnd {

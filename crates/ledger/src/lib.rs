@@ -7,6 +7,7 @@
 //! # How a change becomes a record
 //! 1. **Ingest** appends what the stream brings, in the order of the log, together with the position, in
 //!    one commit. Rows of a transaction whose commit has not been read are *open*: nobody sees them.
+//!    They are packed, many rows into one, until they are settled.
 //! 2. **Settle** takes slices of the log sorted by request and merges them with the last known statuses: a
 //!    candidate that repeats what is known goes, everything else stays as a status change. This is the
 //!    only place where the known statuses are touched, so that ingest stays a pure append.
@@ -26,8 +27,9 @@
 //!
 //! # Layout
 //! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
-//! - `ingest`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
-//! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `backfill`, `progress`: their delivery
+//! - `ingest`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
+//! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
+//!   `backfill`, `progress`: their delivery
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
@@ -35,6 +37,7 @@
 mod absorb;
 mod backfill;
 mod batch;
+mod captured_block;
 mod copy;
 mod copy_state;
 mod delta;
@@ -49,6 +52,7 @@ mod ledger;
 mod lock;
 mod log_row;
 mod meta;
+mod packing;
 mod progress;
 mod prune;
 mod quarantine;

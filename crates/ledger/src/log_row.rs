@@ -22,6 +22,11 @@ pub(crate) enum LogKind {
 impl LogKind {
     const ALL: [Self; 6] =
         [Self::Record, Self::Candidate, Self::Deletion, Self::Broken, Self::MappedAgain, Self::SentAgain];
+
+    /// Reads a stored byte.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
 }
 
 /// Where a record comes from.

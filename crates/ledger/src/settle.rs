@@ -3,6 +3,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::absorb::{self, Marker};
+use crate::captured_block;
 use crate::copy_state;
 use crate::error::LedgerError;
 use crate::known::{Fate, Known, KnownTable, LogRow};
@@ -55,7 +56,8 @@ fn settle_next(transaction: &Transaction<'_>, committed: i64, max_rows: u64) -> 
     let settled = meta::number(transaction, meta::SETTLED_SEQ)?;
     let marker = absorb::next_marker(transaction, settled)?.filter(|marker| marker.seq <= committed);
     let limit = marker.as_ref().map_or(committed, |marker| marker.seq - 1);
-    let (upto, mut result) = match (slice_end(transaction, settled, limit, max_rows)?, marker) {
+    let whole_to = captured_block::unpack(transaction, settled, limit, max_rows)?;
+    let (upto, mut result) = match (slice_end(transaction, settled, whole_to, max_rows)?, marker) {
         (Some(upto), _) => (upto, settle_slice(transaction, settled, upto)?),
         (None, Some(marker)) => merge_copy(transaction, &marker, max_rows)?,
         (None, None) => (committed, Settled::default()),

@@ -9,6 +9,7 @@ use normalizer::StatusChange;
 use rusqlite::{Connection, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::packing::{pack_length, text, unpack_length};
 
 /// Numbers of a packed row before its texts, and about what the lengths of the texts take.
 const ROW_BYTES: usize = 4 + 1 + 8 + 8 + 3;
@@ -74,29 +75,6 @@ impl StagedRows {
         self.packed.extend_from_slice(&other.packed);
         self.count += other.count;
     }
-}
-
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
-fn pack_length(packed: &mut Vec<u8>, length: usize) {
-    let mut rest = length;
-    while rest >= 0x80 {
-        packed.push(rest.to_le_bytes()[0] | 0x80);
-        rest >>= 7;
-    }
-    packed.push(rest.to_le_bytes()[0]);
-}
-
-fn unpack_length(packed: &[u8]) -> Option<(usize, &[u8])> {
-    let (mut length, mut rest) = (0_usize, packed);
-    for shift in (0..usize::BITS).step_by(7) {
-        let (byte, following) = rest.split_first()?;
-        length |= usize::from(byte & 0x7f).checked_shl(shift)?;
-        rest = following;
-        if byte & 0x80 == 0 {
-            return Some((length, rest));
-        }
-    }
-    None
 }
 
 /// Stores `rows` as one block under ids from `first_id` on. Returns the id of the last row, or the one before
@@ -214,11 +192,6 @@ fn unpack(packed: &[u8]) -> Option<(Staged<'_>, usize)> {
         row_key,
     };
     Some((row, packed.len() - rest.len()))
-}
-
-fn text(packed: &[u8], length: usize) -> Option<(&str, &[u8])> {
-    let (text, rest) = packed.split_at_checked(length)?;
-    Some((str::from_utf8(text).ok()?, rest))
 }
 
 #[cfg(test)]

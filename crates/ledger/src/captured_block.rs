@@ -1,0 +1,459 @@
+//! Captured changes until they are settled: blocks of packed rows.
+//!
+//! Ingest must keep up with a database that empties its log. A row of SQLite for each change would cost more than
+//! everything else that is done with it, and most changes are looked at once, when they are settled. So they are
+//! packed, and become rows of the log slice by slice.
+//!
+//! A block never holds rows on both sides of the last commit, nor of a marker: it is dropped or settled whole.
+
+use std::sync::Arc;
+
+use change::{RowKey, Transaction as SourceTransaction};
+use normalizer::StatusChange;
+use rusqlite::{Connection, params};
+
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::ingest::{Captured, Entry};
+use crate::log_row::{LogKind, Origin};
+use crate::packing::{pack_length, text, unpack_length};
+
+/// A block is stored when it has this many bytes: many rows, and little memory.
+const BLOCK_BYTES: usize = 128 * 1024;
+
+/// Stands before the facts of a transaction, which hold for the rows after it, where rows have their kind.
+const TRANSACTION: u8 = 0xff;
+
+/// The block that is being filled.
+#[derive(Debug, Default)]
+pub(crate) struct Packer {
+    packed: Vec<u8>,
+    count: i64,
+    /// What the packed rows were last told of.
+    told: Option<(Arc<SourceTransaction>, i64)>,
+}
+
+impl Packer {
+    /// Adds a row that was captured at `captured_at`, in microseconds since the epoch.
+    pub(crate) fn push(&mut self, captured: &Captured, captured_at: i64) {
+        let transaction = &captured.transaction;
+        if !self.told.as_ref().is_some_and(|(told, at)| Arc::ptr_eq(told, transaction) && *at == captured_at)
+        {
+            self.packed.push(TRANSACTION);
+            self.pack_text(Some(transaction.position.as_str()));
+            self.pack_number(transaction.committed_at);
+            self.pack_number(captured_at);
+            self.told = Some((transaction.clone(), captured_at));
+        }
+        match &captured.entry {
+            Entry::Record(change) => self.pack_change(LogKind::Record, change),
+            Entry::Candidate(change) => self.pack_change(LogKind::Candidate, change),
+            Entry::Deletion { status_id, modified_at } => {
+                self.packed.extend_from_slice(&[LogKind::Deletion as u8, *status_id]);
+                self.pack_number(*modified_at);
+            }
+            Entry::Broken(request) => {
+                self.packed.push(LogKind::Broken as u8);
+                self.pack_text(Some(&request.service_id));
+                self.pack_text(Some(&request.request_id));
+            }
+        }
+        self.pack_text(captured.row_key.as_ref().map(RowKey::as_str));
+        self.pack_text(captured.old_row_key.as_ref().map(RowKey::as_str));
+        self.count += 1;
+    }
+
+    fn pack_change(&mut self, kind: LogKind, change: &StatusChange) {
+        self.packed.extend_from_slice(&[kind as u8, change.status_id]);
+        self.pack_number(change.opening_at);
+        self.pack_number(change.modified_at);
+        self.pack_text(Some(&change.service_id));
+        self.pack_text(Some(&change.request_id));
+    }
+
+    fn pack_number(&mut self, number: i64) {
+        self.packed.extend_from_slice(&number.to_le_bytes());
+    }
+
+    /// Zero stands for no text, which is not the same as an empty one.
+    fn pack_text(&mut self, text: Option<&str>) {
+        pack_length(&mut self.packed, text.map_or(0, |text| text.len() + 1));
+        self.packed.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+
+    /// Whether the block is large enough to be stored.
+    pub(crate) fn is_full(&self) -> bool {
+        self.packed.len() >= BLOCK_BYTES
+    }
+
+    /// Stores the block, whose last row has the seq before `next_seq`, and begins another.
+    pub(crate) fn store(&mut self, connection: &Connection, next_seq: i64) -> Result<(), LedgerError> {
+        if self.count > 0 {
+            connection
+                .prepare_cached("INSERT INTO captured_block(last_seq, first_seq, rows) VALUES(?1, ?2, ?3)")?
+                .execute(params![next_seq - 1, next_seq - self.count, self.packed])?;
+            self.packed.clear();
+            self.count = 0;
+            self.told = None;
+        }
+        Ok(())
+    }
+}
+
+/// A packed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedRow<'a> {
+    pub(crate) seq: i64,
+    pub(crate) kind: LogKind,
+    pub(crate) service_id: Option<&'a str>,
+    pub(crate) request_id: Option<&'a str>,
+    pub(crate) status_id: Option<u8>,
+    pub(crate) opening_at: Option<i64>,
+    pub(crate) modified_at: Option<i64>,
+    pub(crate) row_key: Option<&'a str>,
+    pub(crate) old_row_key: Option<&'a str>,
+    pub(crate) position: &'a str,
+    pub(crate) committed_at: i64,
+    pub(crate) captured_at: i64,
+}
+
+/// The rows of a block, in the order of the log.
+struct Rows<'a> {
+    rest: &'a [u8],
+    next_seq: i64,
+    position: &'a str,
+    committed_at: i64,
+    captured_at: i64,
+}
+
+impl<'a> Rows<'a> {
+    fn new(packed: &'a [u8], first_seq: i64) -> Self {
+        Self { rest: packed, next_seq: first_seq, position: "", committed_at: 0, captured_at: 0 }
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
+    fn number(&mut self) -> Option<i64> {
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(i64::from_le_bytes(*bytes))
+    }
+
+    fn text(&mut self) -> Option<Option<&'a str>> {
+        let (length, rest) = unpack_length(self.rest)?;
+        self.rest = rest;
+        let Some(length) = length.checked_sub(1) else { return Some(None) };
+        let (text, rest) = text(rest, length)?;
+        self.rest = rest;
+        Some(Some(text))
+    }
+
+    fn row(&mut self) -> Option<PackedRow<'a>> {
+        let mut tag = self.byte()?;
+        if tag == TRANSACTION {
+            self.position = self.text()??;
+            self.committed_at = self.number()?;
+            self.captured_at = self.number()?;
+            tag = self.byte()?;
+        }
+        let kind = LogKind::from_byte(tag)?;
+        let is_change = matches!(kind, LogKind::Record | LogKind::Candidate);
+        let status_id = if kind == LogKind::Broken { None } else { Some(self.byte()?) };
+        let opening_at = if is_change { Some(self.number()?) } else { None };
+        let modified_at = if kind == LogKind::Broken { None } else { Some(self.number()?) };
+        let (service_id, request_id) = match kind {
+            LogKind::Deletion => (None, None),
+            _ => (Some(self.text()??), Some(self.text()??)),
+        };
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        Some(PackedRow {
+            seq,
+            kind,
+            service_id,
+            request_id,
+            status_id,
+            opening_at,
+            modified_at,
+            row_key: self.text()?,
+            old_row_key: self.text()?,
+            position: self.position,
+            committed_at: self.committed_at,
+            captured_at: self.captured_at,
+        })
+    }
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Result<PackedRow<'a>, LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let row = self.row();
+        if row.is_none() {
+            self.rest = &[];
+        }
+        Some(row.ok_or_else(|| {
+            LedgerError::new(LedgerErrorKind::Damaged, "a stored block of captured changes cannot be read")
+        }))
+    }
+}
+
+/// Visits the packed rows with seqs after `after` and up to `upto`, in the order of the log.
+pub(crate) fn visit(
+    connection: &Connection,
+    after: i64,
+    upto: i64,
+    mut visit: impl FnMut(&PackedRow<'_>) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut blocks = connection.prepare_cached(
+        "SELECT first_seq, rows FROM captured_block WHERE last_seq > ?1 AND last_seq <= ?2 ORDER BY last_seq",
+    )?;
+    let mut blocks = blocks.query([after, upto])?;
+    while let Some(block) = blocks.next()? {
+        let packed = block.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        for row in Rows::new(packed, block.get(0)?) {
+            visit(&row?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes packed rows with seqs after `settled` and up to `limit` rows of the log, at least `min_rows` of them where
+/// there are so many, unless some wait there already. Returns up to where no packed row is left, at most `limit`.
+pub(crate) fn unpack(
+    connection: &Connection,
+    settled: i64,
+    limit: i64,
+    min_rows: u64,
+) -> Result<i64, LedgerError> {
+    let Some((last, mut whole_to)) = next_blocks(connection, settled, limit, min_rows)? else {
+        return Ok(limit);
+    };
+    if let Some(last) = last {
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
+             old_row_key, position, committed_at, captured_at, origin) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?;
+        visit(connection, settled, last, |row| {
+            insert.raw_bind_parameter(1, row.seq)?;
+            insert.raw_bind_parameter(2, row.kind)?;
+            insert.raw_bind_parameter(3, row.service_id)?;
+            insert.raw_bind_parameter(4, row.request_id)?;
+            insert.raw_bind_parameter(5, row.status_id)?;
+            insert.raw_bind_parameter(6, row.opening_at)?;
+            insert.raw_bind_parameter(7, row.modified_at)?;
+            insert.raw_bind_parameter(8, row.row_key)?;
+            insert.raw_bind_parameter(9, row.old_row_key)?;
+            insert.raw_bind_parameter(10, row.position)?;
+            insert.raw_bind_parameter(11, row.committed_at)?;
+            insert.raw_bind_parameter(12, row.captured_at)?;
+            insert.raw_bind_parameter(13, Origin::Stream)?;
+            insert.raw_execute()?;
+            Ok(())
+        })?;
+        connection
+            .prepare_cached("DELETE FROM captured_block WHERE last_seq > ?1 AND last_seq <= ?2")?
+            .execute([settled, last])?;
+        whole_to = whole_to.max(last);
+    }
+    Ok(whole_to)
+}
+
+/// Which blocks to unpack: those up to the first place, if any; and up to where the log is whole then. `None` when
+/// there are none.
+fn next_blocks(
+    connection: &Connection,
+    settled: i64,
+    limit: i64,
+    min_rows: u64,
+) -> Result<Option<(Option<i64>, i64)>, LedgerError> {
+    let min_rows = i64::try_from(min_rows).unwrap_or(i64::MAX);
+    let mut blocks = connection.prepare_cached(
+        "SELECT first_seq, last_seq FROM captured_block WHERE last_seq > ?1 AND last_seq <= ?2 ORDER BY last_seq",
+    )?;
+    let mut blocks = blocks.query([settled, limit])?;
+    let (mut last, mut rows) = (None, 0_i64);
+    while let Some(block) = blocks.next()? {
+        let (first_seq, last_seq): (i64, i64) = (block.get(0)?, block.get(1)?);
+        let rows_wait = || -> Result<bool, LedgerError> {
+            let sql = "SELECT EXISTS(SELECT 1 FROM change WHERE seq > ?1 AND seq < ?2)";
+            Ok(connection.prepare_cached(sql)?.query_row([settled, first_seq], |row| row.get(0))?)
+        };
+        if rows >= min_rows || (last.is_none() && rows_wait()?) {
+            return Ok(Some((last, first_seq - 1)));
+        }
+        rows += last_seq - first_seq + 1;
+        last = Some(last_seq);
+    }
+    Ok(last.map(|last| (Some(last), limit)))
+}
+
+/// Drops the rows after `committed`: their transaction is read again.
+pub(crate) fn drop_open(connection: &Connection, committed: i64) -> Result<(), LedgerError> {
+    connection.execute("DELETE FROM captured_block WHERE last_seq > ?1", [committed])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use change::Position;
+    use normalizer::RequestKey;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_entry() -> impl Strategy<Value = Entry> {
+        let change = ("[12]", "[a-cñ]{0,2}|[a-c]{126,130}", any::<i64>(), any::<u8>(), any::<i64>())
+            .prop_map(|(service_id, request_id, opening_at, status_id, modified_at)| StatusChange {
+                service_id: service_id.into(),
+                request_id: request_id.into(),
+                opening_at,
+                status_id,
+                modified_at,
+            });
+        let broken = ("[12]", "[a-c]{1,2}").prop_map(|(service_id, request_id)| RequestKey {
+            service_id: service_id.into(),
+            request_id: request_id.into(),
+        });
+        prop_oneof![
+            change.clone().prop_map(Entry::Record),
+            change.prop_map(Entry::Candidate),
+            any::<(u8, i64)>()
+                .prop_map(|(status_id, modified_at)| Entry::Deletion { status_id, modified_at }),
+            broken.prop_map(Entry::Broken),
+        ]
+    }
+
+    fn any_piece() -> impl Strategy<Value = (Vec<Captured>, i64)> {
+        let key = || prop::option::of("[a-z\u{1f}ñ]{0,9}");
+        let rows = prop::collection::vec((any_entry(), key(), key()), 0..5);
+        (rows, any::<i64>(), any::<i64>()).prop_map(|(rows, committed_at, captured_at)| {
+            let position = Position::new(format!("0/{committed_at:X}"));
+            let transaction = Arc::new(SourceTransaction { position, committed_at });
+            let captured = |(entry, key, old): (Entry, Option<String>, Option<String>)| Captured {
+                entry,
+                row_key: key.map(RowKey::from),
+                old_row_key: old.map(RowKey::from),
+                transaction: transaction.clone(),
+            };
+            (rows.into_iter().map(captured).collect(), captured_at)
+        })
+    }
+
+    fn store(pieces: &[(Vec<Captured>, i64)]) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema/1.sql")).unwrap();
+        let (mut next_seq, mut block) = (1, Packer::default());
+        for (rows, captured_at) in pieces {
+            rows.iter().for_each(|row| block.push(row, *captured_at));
+            next_seq += rows.len() as i64;
+            block.store(&connection, next_seq).unwrap();
+        }
+        connection
+    }
+
+    /// What of a row is stored, as text.
+    fn told(captured: &Captured, seq: i64, captured_at: i64) -> String {
+        let (kind, request, status, opening, modified) = match &captured.entry {
+            Entry::Record(change) | Entry::Candidate(change) => (
+                if matches!(captured.entry, Entry::Record(_)) { LogKind::Record } else { LogKind::Candidate },
+                Some((&*change.service_id, &*change.request_id)),
+                Some(change.status_id),
+                Some(change.opening_at),
+                Some(change.modified_at),
+            ),
+            Entry::Deletion { status_id, modified_at } => {
+                (LogKind::Deletion, None, Some(*status_id), None, Some(*modified_at))
+            }
+            Entry::Broken(key) => {
+                (LogKind::Broken, Some((&*key.service_id, &*key.request_id)), None, None, None)
+            }
+        };
+        format!(
+            "{:?}",
+            PackedRow {
+                seq,
+                kind,
+                service_id: request.map(|request| request.0),
+                request_id: request.map(|request| request.1),
+                status_id: status,
+                opening_at: opening,
+                modified_at: modified,
+                row_key: captured.row_key.as_ref().map(RowKey::as_str),
+                old_row_key: captured.old_row_key.as_ref().map(RowKey::as_str),
+                position: captured.transaction.position.as_str(),
+                committed_at: captured.transaction.committed_at,
+                captured_at,
+            }
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_read_as_it_was_packed(pieces in prop::collection::vec(any_piece(), 0..5)) {
+            let connection = store(&pieces);
+            let rows = pieces.iter().flat_map(|(rows, at)| rows.iter().map(move |row| (row, *at)));
+            let expected: Vec<_> =
+                (1..).zip(rows).map(|(seq, (row, at))| told(row, seq, at)).collect();
+            let mut found = Vec::new();
+            visit(&connection, 0, i64::MAX, |row| {
+                found.push(format!("{row:?}"));
+                Ok(())
+            })
+            .unwrap();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn unpacking_in_slices_leaves_the_log_whole(
+            pieces in prop::collection::vec(any_piece(), 0..6),
+            min_rows in 1_u64..8,
+        ) {
+            let connection = store(&pieces);
+            let end: i64 = pieces.iter().map(|(rows, _)| rows.len() as i64).sum();
+            let mut settled = 0;
+            while settled < end {
+                let whole_to = unpack(&connection, settled, end, min_rows).unwrap();
+                let rows: i64 = connection
+                    .query_row("SELECT count(*) FROM change WHERE seq > ?1", [settled], |row| row.get(0))
+                    .unwrap();
+                prop_assert_eq!(rows, whole_to - settled);
+                prop_assert!(rows > 0);
+                // As settling does: a slice that may end within what was unpacked.
+                settled = whole_to.min(settled + min_rows as i64);
+            }
+            let packed: i64 =
+                connection.query_row("SELECT count(*) FROM captured_block", [], |row| row.get(0)).unwrap();
+            prop_assert_eq!(packed, 0);
+        }
+
+        #[test]
+        fn damaged_blocks_are_an_error_and_never_a_panic(
+            piece in any_piece(),
+            at in any::<prop::sample::Index>(),
+            byte: u8,
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut block = Packer::default();
+            piece.0.iter().for_each(|row| block.push(row, piece.1));
+            let mut packed = block.packed;
+            if !packed.is_empty() {
+                let place = at.index(packed.len());
+                packed[place] = byte;
+                packed.truncate(cut.index(packed.len()) + 1);
+            }
+            for row in Rows::new(&packed, 1) {
+                if let Err(error) = row {
+                    prop_assert_eq!(error.kind(), LedgerErrorKind::Damaged);
+                }
+            }
+        }
+    }
+}
