@@ -5,9 +5,11 @@
 //! (<https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION>), so it reads the backlog until
 //! little is left.
 //!
-//! The function moves its slot as soon as it has decoded, long before anything is stored here. It therefore works on a
-//! temporary copy of our slot, which the server drops with the session. Our own slot keeps the log meanwhile, and is
-//! moved to nothing but what the product has acknowledged.
+//! The function moves its slot as soon as it has decoded, long before anything is stored here. It therefore works on
+//! temporary copies of our slot, which the server drops with their sessions. Our own slot keeps the log meanwhile, and
+//! is moved to nothing but what the product has acknowledged.
+//!
+//! Two sessions take turns: the server decodes the next piece for one while the other's is being read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,19 +21,19 @@ use crate::assembly::Assembly;
 use crate::config::PostgresConfig;
 use crate::copy_binary::{self, Piece};
 use crate::decode::{DecodeError, Fields};
-use crate::name::{quote_ident, quote_literal};
+use crate::name::quote_literal;
 use crate::outlet::{End, Outlet};
+use crate::piece_reader::{Extent, PieceReader};
 use crate::position::Lsn;
-use crate::walsender::{ended, notice};
-use crate::wire::{Connection, Filled, refused};
+use crate::walsender::notice;
+use crate::wire::{Connection, refused};
 
 /// Less than this is streamed: it would be read before the copy of the slot is made.
 const BACKLOG_BYTES_MIN: u64 = 16 << 20;
-/// How much of the log one piece covers at most, whoever's changes it holds.
-const PIECE_BYTES: u64 = 1 << 30;
-/// A piece ends with the transaction that makes it this many messages long. The server stores them all in a temporary
-/// file before it sends the first.
-const PIECE_MESSAGES: u32 = 1_000_000;
+/// What one piece holds. The server stores its messages in a temporary file before it sends the first. Two pieces are
+/// under way at a time: while one is read, the server decodes the next, and more and smaller ones would be decoded
+/// from further back (see [`AGAIN_BYTES_MAX`]).
+const PIECE: Extent = Extent { bytes: 1 << 30, messages: 500_000 };
 /// Every piece is decoded from the slot's restart point on, which transactions that stay open for long hold back.
 /// Where more than this would be decoded again, streaming is cheaper.
 const AGAIN_BYTES_MAX: u64 = 1 << 30;
@@ -46,9 +48,6 @@ const TAKE_PATIENCE: Duration = Duration::from_secs(60);
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a thread that waits looks around, should nobody wake it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The first version that looks, while a statement runs, whether the client is still there
-/// (<https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-CLIENT-CONNECTION-CHECK-INTERVAL>).
-const CLIENT_CHECK_SINCE: u32 = 140_000;
 
 /// Whether so much log waits that it is worth catching up in pieces.
 pub(crate) fn is_long(at: Lsn, log_end: Lsn) -> bool {
@@ -78,10 +77,10 @@ impl From<SourceError> for Halt {
     }
 }
 
-/// Where the temporary slot stands.
+/// Where a temporary slot stands.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Everything before this has been read.
+    /// Everything before this has been decoded.
     confirmed: Lsn,
     /// Decoding begins here.
     restart: Lsn,
@@ -96,16 +95,27 @@ impl Place {
     }
 }
 
-/// Reads a backlog on a connection that afterwards is free to stream the rest.
+/// What follows a piece.
+#[derive(Debug, Default)]
+struct Following {
+    /// Where the slot stands after the piece.
+    place: Option<Place>,
+    /// The session that has been asked for the next piece.
+    reader: Option<PieceReader>,
+}
+
+/// Reads a backlog beside a connection that afterwards streams the rest.
 pub(crate) struct CatchUp<'a> {
     config: &'a PostgresConfig,
     connection: &'a mut Connection,
     assembly: &'a mut Assembly,
     outlet: &'a Outlet,
-    /// The temporary slot.
-    slot: String,
     /// Our own slot stands here, or further.
     released: Lsn,
+    /// The session whose piece has been read; it will read the piece after the next.
+    idle: Option<PieceReader>,
+    /// Whether the server lets two sessions take turns.
+    takes_turns: bool,
 }
 
 impl<'a> CatchUp<'a> {
@@ -116,9 +126,8 @@ impl<'a> CatchUp<'a> {
         assembly: &'a mut Assembly,
         outlet: &'a Outlet,
     ) -> Self {
-        let slot = format!("bitacora_catch_up_{}", connection.process());
         let released = assembly.reached();
-        Self { config, connection, assembly, outlet, slot, released }
+        Self { config, connection, assembly, outlet, released, idle: None, takes_turns: true }
     }
 
     /// Reads until little is left. A server that refuses is streamed from where reading ended, and `refused` is set.
@@ -126,7 +135,12 @@ impl<'a> CatchUp<'a> {
     /// # Errors
     /// When the stream is not wanted any more or cannot go on, not even by streaming.
     pub(crate) fn run(mut self, refused: &AtomicBool) -> Result<(), End> {
-        match self.read_backlog() {
+        let read = self.read_backlog();
+        if let Some(idle) = self.idle.take() {
+            idle.end();
+        }
+        self.outlet.wake_by(self.connection.closer()?)?;
+        match read {
             Ok(()) => Ok(()),
             Err(Halt::Ended(end)) => Err(end),
             Err(Halt::Refused(error)) => {
@@ -147,68 +161,73 @@ impl<'a> CatchUp<'a> {
 
     fn read_backlog(&mut self) -> Result<(), Halt> {
         let at = self.assembly.reached();
-        self.copy_slot()?;
-        let mut place = self.place()?;
+        let mut reader = PieceReader::open(self.config)?;
+        reader.copy_slot(&self.config.slot)?;
+        let mut place = self.place(reader.slot())?;
         if place.confirmed > at {
             // Somebody has moved our slot. Streaming finds that out as well, and says it.
+            reader.end();
             return Ok(());
         }
         if place.confirmed < at {
-            self.move_slot(&self.slot.clone(), at)?;
-            place = self.place()?;
+            reader.move_slot(at)?;
+            place = self.place(reader.slot())?;
         }
         let bytes = place.log_end.0.saturating_sub(place.confirmed.0);
         tracing::info!(position = %at, bytes, "catching up with the backlog");
-        while place.is_worth_a_piece() {
-            let before = place.confirmed;
-            self.read_piece(before)?;
-            place = self.place()?;
-            self.assembly.keepalive(place.confirmed);
-            self.hand_over(place.confirmed >= place.log_end)?;
-            if place.confirmed <= before {
-                break;
-            }
-            if self.outlet.acknowledged().0.saturating_sub(self.released.0) >= RELEASE_BYTES {
-                self.release()?;
-            }
+        if place.is_worth_a_piece() {
+            reader.ask(place.confirmed, PIECE)?;
+            self.read_pieces(reader, place.confirmed)?;
+        } else {
+            reader.end();
         }
-        self.drop_slot()?;
         self.wait_for_acknowledgement();
         self.release()
     }
 
-    /// Makes the temporary slot. A session that is gone must not decode on: its end is what drops the slot.
-    fn copy_slot(&mut self) -> Result<(), Halt> {
-        if self.connection.version() >= CLIENT_CHECK_SINCE {
-            let context = "have the server look whether we are still there";
-            let set = self.connection.query(context, "SET client_connection_check_interval = '1s'");
-            if let Err(error) = set {
-                // Some systems cannot tell; the server then finds out when it sends.
-                tracing::debug!(error = %error, "the server will notice our end later");
+    /// Reads the piece that `reader` has been asked for, and those after it.
+    fn read_pieces(&mut self, reader: PieceReader, from: Lsn) -> Result<(), Halt> {
+        let (mut reader, mut before) = (reader, from);
+        loop {
+            let mut following = Following::default();
+            if let Err(halt) = self.read_piece(&mut reader, before, &mut following) {
+                reader.end();
+                following.reader.into_iter().for_each(PieceReader::end);
+                return Err(halt);
             }
+            let place = match following.place {
+                Some(place) => place,
+                None => self.place(reader.slot())?,
+            };
+            self.assembly.keepalive(place.confirmed);
+            self.hand_over(place.confirmed >= place.log_end)?;
+            if place.confirmed <= before || !place.is_worth_a_piece() {
+                reader.end();
+                return Ok(());
+            }
+            if self.outlet.acknowledged().0.saturating_sub(self.released.0) >= RELEASE_BYTES {
+                self.release()?;
+            }
+            reader = match following.reader {
+                Some(next) => {
+                    self.idle = Some(reader);
+                    next
+                }
+                None => {
+                    reader.ask(place.confirmed, PIECE)?;
+                    reader
+                }
+            };
+            before = place.confirmed;
         }
-        let (own, copy) = (quote_literal(&self.config.slot), quote_literal(&self.slot));
-        let sql = format!("SELECT pg_copy_logical_replication_slot({own}, {copy}, true)");
-        self.connection.query("copy the replication slot for catching up", &sql)?;
-        Ok(())
     }
 
-    /// Drops the temporary slot, which an error of the session may have dropped already.
-    fn drop_slot(&mut self) -> Result<(), Halt> {
-        let sql = format!(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {}",
-            quote_literal(&self.slot)
-        );
-        self.connection.query("drop the copy of the replication slot", &sql)?;
-        Ok(())
-    }
-
-    fn place(&mut self) -> Result<Place, Halt> {
+    fn place(&mut self, slot: &str) -> Result<Place, Halt> {
         let context = "read where the copy of the replication slot stands";
         let sql = format!(
             "SELECT confirmed_flush_lsn, restart_lsn, pg_current_wal_flush_lsn()
                FROM pg_replication_slots WHERE slot_name = {}",
-            quote_literal(&self.slot)
+            quote_literal(slot)
         );
         let rows = self.connection.query(context, &sql)?;
         let mut cells = rows.into_iter().flatten().map(|cell| cell?.parse().ok());
@@ -222,22 +241,17 @@ impl<'a> CatchUp<'a> {
         }
     }
 
-    /// Moves a slot forward, never backward.
-    fn move_slot(&mut self, slot: &str, to: Lsn) -> Result<(), Halt> {
-        let sql = format!(
-            "SELECT pg_replication_slot_advance(slot_name, '{to}') FROM pg_replication_slots
-              WHERE slot_name = {} AND confirmed_flush_lsn < '{to}'",
-            quote_literal(slot)
-        );
-        self.connection.query(&format!("advance the replication slot \"{slot}\""), &sql)?;
-        Ok(())
-    }
-
     /// Tells the server what it may forget.
     fn release(&mut self) -> Result<(), Halt> {
         let acknowledged = self.outlet.acknowledged();
         if acknowledged > self.released {
-            self.move_slot(&self.config.slot, acknowledged)?;
+            let context = format!("advance the replication slot \"{}\"", self.config.slot);
+            let sql = format!(
+                "SELECT pg_replication_slot_advance(slot_name, '{acknowledged}') FROM pg_replication_slots
+                  WHERE slot_name = {} AND confirmed_flush_lsn < '{acknowledged}'",
+                quote_literal(&self.config.slot)
+            );
+            self.connection.query(&context, &sql)?;
             self.released = acknowledged;
         }
         Ok(())
@@ -254,32 +268,22 @@ impl<'a> CatchUp<'a> {
         }
     }
 
-    fn read_piece(&mut self, from: Lsn) -> Result<(), Halt> {
-        let publications = quote_literal(&quote_ident(&self.config.publication));
-        let sql = format!(
-            "COPY (SELECT data FROM pg_logical_slot_get_binary_changes({}, '{}', {PIECE_MESSAGES},
-                'proto_version', '1', 'publication_names', {publications})) TO STDOUT (FORMAT binary)",
-            quote_literal(&self.slot),
-            Lsn(from.0.saturating_add(PIECE_BYTES)),
-        );
-        self.connection.ask(&sql).map_err(End::from)?;
-        let read = self.read_answer();
-        if self.outlet.is_stopped()
-            && let Err(error) = self.connection.canceller(self.config).cancel()
-        {
-            tracing::debug!(error = %error, "the server will notice our end later");
-        }
-        read
-    }
-
-    /// Reads the messages that answer the statement.
-    fn read_answer(&mut self) -> Result<(), Halt> {
+    /// Reads the messages of a piece. When the first row comes, all is decoded and the slot stands behind it: then the
+    /// other session is asked for what follows.
+    fn read_piece(
+        &mut self,
+        reader: &mut PieceReader,
+        from: Lsn,
+        following: &mut Following,
+    ) -> Result<(), Halt> {
+        self.outlet.wake_by(reader.closer()?)?;
         let context = "read a piece of the log";
-        let mut refusal = None;
+        let (mut refusal, mut is_decoded) = (None, false);
         loop {
-            while let Some(raw) = self.connection.take().map_err(End::from)? {
+            while let Some(raw) = reader.take().map_err(End::from)? {
                 match raw.tag {
                     b'd' => {
+                        is_decoded = true;
                         if let Some(message) = log_message(raw.body).map_err(End::from)? {
                             self.assembly.read(message).map_err(End::from)?;
                         }
@@ -295,12 +299,40 @@ impl<'a> CatchUp<'a> {
                     self.deliver(batch, TAKE_PATIENCE)?;
                 }
             }
-            match self.connection.fill().map_err(End::from)? {
-                Filled::Bytes(_) => {}
-                Filled::Nothing | Filled::Closed => {
-                    let error = refusal.unwrap_or_else(|| ended("the server closed the connection"));
-                    return Err(End::Failed(error).into());
+            if is_decoded && refusal.is_none() && following.place.is_none() {
+                let place = self.place(reader.slot())?;
+                following.place = Some(place);
+                if place.confirmed > from && place.is_worth_a_piece() {
+                    following.reader = self.read_ahead(reader, place);
                 }
+            }
+            if let Err(error) = reader.fill() {
+                return Err(End::Failed(refusal.unwrap_or(error)).into());
+            }
+        }
+    }
+
+    /// Has another session decode what follows `place`, where `reader`'s slot stands. A server that has no room for it
+    /// is read piece by piece.
+    fn read_ahead(&mut self, reader: &PieceReader, place: Place) -> Option<PieceReader> {
+        if !self.takes_turns {
+            return None;
+        }
+        let mut asked = || {
+            let mut next = match self.idle.take() {
+                Some(idle) => idle,
+                None => PieceReader::open(self.config)?,
+            };
+            next.copy_slot(reader.slot())?;
+            next.ask(place.confirmed, PIECE)?;
+            Ok::<_, SourceError>(next)
+        };
+        match asked() {
+            Ok(next) => Some(next),
+            Err(error) => {
+                tracing::debug!(error = %error, "the backlog is read by one session alone");
+                self.takes_turns = false;
+                None
             }
         }
     }

@@ -26,6 +26,7 @@ mod fault;
 mod identity;
 mod name;
 mod outlet;
+mod piece_reader;
 mod position;
 mod publication;
 mod pump;

@@ -104,6 +104,15 @@ impl Outlet {
         }
     }
 
+    /// From now on the thread waits for another connection.
+    ///
+    /// # Errors
+    /// When the stream is not wanted any more, which might have been said to the former connection.
+    pub(crate) fn wake_by(&self, closer: Closer) -> Result<(), End> {
+        *self.shared.closer.lock().unwrap_or_else(PoisonError::into_inner) = Some(closer);
+        if self.is_stopped() { Err(End::Stopped) } else { Ok(()) }
+    }
+
     /// Lets the connection end where the thread drops it, although the stream's owner may not listen for long.
     pub(crate) fn let_go_of_connection(&self) {
         self.shared.closer.lock().unwrap_or_else(PoisonError::into_inner).take();

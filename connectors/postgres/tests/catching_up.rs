@@ -1,6 +1,8 @@
 //! A long backlog: read in pieces, or streamed where the server does not let us.
 
-use change::{Beginning, ChangeStream, Checkpoint, Source, SourceErrorKind};
+use std::ops::Range;
+
+use change::{Batch, Beginning, ChangeStream, Checkpoint, Source, SourceErrorKind};
 use postgres_connector::{PostgresSource, PostgresStream};
 use testbed::postgres::Version;
 
@@ -44,9 +46,13 @@ async fn open(source: &PostgresSource, checkpoint: &Checkpoint) -> PostgresStrea
 
 /// Whether a temporary copy of a slot is in this database.
 async fn catching_up(database: &Database) -> bool {
+    copies_of_slots(database).await == 1
+}
+
+async fn copies_of_slots(database: &Database) -> i64 {
     let sql = "SELECT count(*) FROM pg_replication_slots
                 WHERE temporary AND slot_name LIKE 'bitacora\\_catch\\_up\\_%' AND database = current_database()";
-    database.client().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+    database.client().await.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 async fn confirmed(database: &Database) -> String {
@@ -81,6 +87,61 @@ async fn a_long_backlog_arrives_complete_and_in_order_and_streaming_follows() {
         until("the slot's advance", async || confirmed(&database).await != checkpoint.position.as_str())
             .await;
     }
+}
+
+/// More messages than two pieces hold, and enough log behind each of them to be worth another.
+const MANY: usize = 1_250_000;
+
+async fn long_backlog(database: &Database) -> Checkpoint {
+    database.run(SOLICITUDES).await;
+    let superuser = source(&database.config(), &scope("public.solicitudes", &["numero", "estado"]));
+    let checkpoint = begin(&superuser, Beginning::Present).await.checkpoint;
+    for from in (1..=MANY).step_by(MANY / 10) {
+        let to = from + MANY / 10 - 1;
+        let row = "SELECT i, 'L', 'A-' || i, 'R', '2024-05-01'";
+        database.run(&format!("INSERT INTO solicitudes {row} FROM generate_series({from}, {to}) i")).await;
+    }
+    checkpoint
+}
+
+/// Reads the long backlog up to `row`, and tells how many sessions were seen to read it.
+async fn read_pieces(database: &Database, stream: &mut PostgresStream, rows: Range<usize>) -> i64 {
+    let (mut next_row, mut sessions) = (rows.start, 0);
+    while next_row < rows.end {
+        let Batch { changes, .. } = next(stream).await;
+        let count = changes.len();
+        expect_rows(&Read { changes, ..Read::default() }, next_row);
+        next_row += count;
+        if next_row / 50_000 != (next_row - count) / 50_000 {
+            sessions = sessions.max(copies_of_slots(database).await);
+        }
+    }
+    sessions
+}
+
+#[tokio::test]
+async fn pieces_are_read_by_two_sessions_in_turn() {
+    let database = Database::make(Version::Distribution).await;
+    let checkpoint = long_backlog(&database).await;
+    let source = source(&database.config(), &scope("public.solicitudes", &["numero", "estado"]));
+    let mut stream = open(&source, &checkpoint).await;
+    assert_eq!(read_pieces(&database, &mut stream, 1..MANY + 1).await, 2);
+}
+
+#[tokio::test]
+async fn pieces_are_read_by_one_session_where_the_server_has_no_place_for_another() {
+    let database = Database::make(Version::Distribution).await;
+    let config = database.role().await;
+    let checkpoint = long_backlog(&database).await;
+    let name = &database.name;
+    database.run(&format!("ALTER ROLE {name} REPLICATION; GRANT SELECT ON solicitudes TO {name}")).await;
+    let source = source(&config, &scope("public.solicitudes", &["numero", "estado"]));
+    let mut stream = open(&source, &checkpoint).await;
+    until("reading in pieces", async || catching_up(&database).await).await;
+    database.run(&format!("ALTER ROLE {name} CONNECTION LIMIT 0")).await;
+    assert_eq!(read_pieces(&database, &mut stream, 1..700_000).await, 1);
+    database.run(&format!("ALTER ROLE {name} CONNECTION LIMIT -1")).await;
+    assert!(brief(&next(&mut stream).await.changes[0]).starts_with("insert after A-7"));
 }
 
 #[tokio::test]
