@@ -28,11 +28,13 @@
 //! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
 //! - `ingest`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `backfill`, `progress`: their delivery
+//! - `history`, `absorb_history`: tables of which each row is a status change
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
 
 mod absorb;
+mod absorb_history;
 mod backfill;
 mod batch;
 mod copy;
@@ -43,6 +45,7 @@ mod explain;
 mod flush;
 mod form;
 mod gap;
+mod history;
 mod ingest;
 mod known;
 mod ledger;
