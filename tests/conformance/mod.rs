@@ -4,6 +4,9 @@
 //!
 //! - `transitions`: which row changes are status changes
 //! - `deletions`: rows that go away
+//! - `derived`: fields that are made of several columns
+//! - `filter`: tables that hold more than requests
+//! - `history`: tables of which each row is a status change
 //! - `restarts`: the product stops and starts, by order and by force
 //! - `crashes`: the product and the server die under load
 //! - `lost_log`: the database has thrown the log away
@@ -16,7 +19,10 @@
 pub(crate) mod backfill;
 pub(crate) mod crashes;
 pub(crate) mod deletions;
+pub(crate) mod derived;
 pub(crate) mod disk;
+pub(crate) mod filter;
+pub(crate) mod history;
 pub(crate) mod lost_log;
 pub(crate) mod memory;
 pub(crate) mod overlap;
@@ -40,6 +46,20 @@ macro_rules! suite {
                 transitions::a_flush_of_nothing_sends_nothing,
                 deletions::a_deleted_row_is_no_record_unless_asked_for,
                 deletions::a_deleted_row_is_reported_with_the_status_that_was_asked_for,
+                derived::ids_and_statuses_are_made_of_several_columns,
+                derived::what_no_map_lists_goes_to_quarantine_or_stands_for_something,
+                filter::rows_cross_the_condition_in_both_directions,
+                filter::a_row_that_leaves_is_reported_like_a_deletion_where_deletions_are,
+                filter::copy_and_log_are_judged_alike,
+                filter::a_row_that_cannot_be_compared_goes_to_quarantine,
+                history::each_row_is_a_record_and_corrections_follow_the_written_rule,
+                history::a_backfill_sends_every_row_since_the_floor_in_order,
+                history::a_ledger_does_not_change_from_requests_to_history,
+                history::every_row_arrives_once_when_the_product_is_killed_under_load,
+                history::backfill_and_stream_bring_the_whole_history_under_load,
+                history::a_throttled_copy_and_the_stream_bring_the_whole_history_under_load,
+                history::a_lost_log_loses_nothing_of_a_history,
+                history::a_lost_log_that_is_repaired_in_pages_loses_nothing_of_a_history,
                 restarts::what_commits_while_the_product_is_stopped_is_captured_afterwards,
                 restarts::a_transaction_that_was_open_at_a_kill_is_captured_once,
                 restarts::two_runs_cannot_share_a_ledger,

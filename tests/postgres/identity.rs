@@ -2,12 +2,14 @@
 
 use super::backend::{Postgres, Release};
 use super::on_both_versions;
+use crate::conformance::filter;
 use crate::support::backend::Session;
 use crate::support::scene::Scene;
 
 on_both_versions! {
     every_replica_identity_gives_the_same_records,
     deletions_are_reported_under_every_replica_identity,
+    rows_cross_a_condition_alike_under_every_replica_identity,
 }
 
 const IDENTITIES: [&str; 3] = ["DEFAULT", "FULL", "USING INDEX solicitudes_numero_key"];
@@ -32,6 +34,14 @@ async fn every_replica_identity_gives_the_same_records<R: Release>() {
         scene.product.flush().await;
         let expected = ["S-2 9", "S-1 2", "S-2 3", "S-2 9", "T-1 2"];
         assert_eq!(scene.dashboard.lines(), expected, "replica identity {identity}");
+    }
+}
+
+async fn rows_cross_a_condition_alike_under_every_replica_identity<R: Release>() {
+    for identity in ["FULL", "USING INDEX solicitudes_numero_key"] {
+        let scene = Scene::<Postgres<R>>::with(filter::reporting).await;
+        scene.sql.run(&format!("ALTER TABLE solicitudes REPLICA IDENTITY {identity}")).await;
+        filter::cross(&scene, filter::REPORTED).await;
     }
 }
 

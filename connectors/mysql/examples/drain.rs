@@ -27,7 +27,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         server_id: None,
     };
     let columns = columns.split(',').map(str::to_owned).collect();
-    let source = MysqlSource::new(config, Scope { table: table.clone(), columns, keys: false, since: None });
+    let source = MysqlSource::new(
+        config,
+        Scope { table: table.clone(), columns, keys: false, since: None, condition: None },
+    );
     let begun = source.begin(&Beginning::At(Position::new(position.as_str()))).await?;
     let wanted: usize = changes.parse()?;
     let started = Instant::now();

@@ -26,7 +26,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         server_id: None,
     };
     let columns = columns.split(',').map(str::to_owned).collect();
-    let source = MysqlSource::new(config, Scope { table: table.clone(), columns, keys: false, since: None });
+    let source = MysqlSource::new(
+        config,
+        Scope { table: table.clone(), columns, keys: false, since: None, condition: None },
+    );
     let started = Instant::now();
     let mut copy = source.snapshot(&SnapshotPlan::OnePass).await?;
     let (mut rows, mut pages) = (0, 0);

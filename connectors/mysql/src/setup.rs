@@ -257,7 +257,13 @@ mod tests {
     }
 
     fn scope(column: &str) -> Scope {
-        Scope { table: "Solicitudes".to_owned(), columns: vec![column.to_owned()], keys: false, since: None }
+        Scope {
+            table: "Solicitudes".to_owned(),
+            columns: vec![column.to_owned()],
+            keys: false,
+            since: None,
+            condition: None,
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::thread;
 use change::{Page, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
 use tokio::sync::mpsc;
 
+mod condition;
 mod cursor;
 mod select;
 mod start;

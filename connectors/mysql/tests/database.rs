@@ -145,6 +145,7 @@ pub(crate) fn scope(table: &str, columns: &[&str]) -> Scope {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         keys: false,
         since: None,
+        condition: None,
     }
 }
 

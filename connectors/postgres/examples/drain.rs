@@ -47,7 +47,10 @@ fn source(
         publication: publication.to_owned(),
     };
     let columns = columns.split(',').map(str::to_owned).collect();
-    Ok(PostgresSource::new(config, Scope { table: table.to_owned(), columns, keys: false, since: None }))
+    Ok(PostgresSource::new(
+        config,
+        Scope { table: table.to_owned(), columns, keys: false, since: None, condition: None },
+    ))
 }
 
 async fn drain(source: &PostgresSource) -> Result<(), Box<dyn Error>> {

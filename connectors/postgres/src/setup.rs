@@ -237,6 +237,7 @@ mod tests {
             columns: vec![column.to_owned()],
             keys: false,
             since: None,
+            condition: None,
         }
     }
 

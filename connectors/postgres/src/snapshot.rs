@@ -8,7 +8,9 @@ use change::{
 };
 use tokio::sync::mpsc;
 
-use crate::catalog::{Column, Kind as TableKind, Table};
+mod condition;
+
+use crate::catalog::{Kind as TableKind, Table};
 use crate::config::PostgresConfig;
 use crate::copy_binary::{self, Layout, Piece};
 use crate::copy_text::{CopiedCell, cells};
@@ -58,7 +60,7 @@ impl Drop for PostgresSnapshot {
 pub(crate) struct Copied {
     /// The statement up to where conditions would follow.
     select: String,
-    /// What leaves old rows out; empty for nothing.
+    /// What leaves rows out that are too old or do not count; empty for nothing.
     filter: Option<String>,
     kinds: Vec<Kind>,
     /// How the mapped columns are read in binary format; `None` where one of them is not known in it.
@@ -82,7 +84,7 @@ impl Copied {
         let only = if table.kind == TableKind::Partitioned { "" } else { "ONLY " };
         Self {
             select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
-            filter: filter(table, scope),
+            filter: condition::filter(&table.all_columns, scope),
             kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
             layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
             keys_wanted: scope.keys && !key.is_empty(),
@@ -139,15 +141,6 @@ impl Copied {
         let bytes = line.len() + row.len() * size_of::<Value>();
         Some((Row::new(row), key.flatten(), bytes))
     }
-}
-
-/// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn filter(table: &Table, scope: &Scope) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
-    table.all_columns.iter().find(is_time)?;
-    let column = quote_ident(&since.column);
-    Some(format!("({column} >= DATE '1970-01-01' + ({}) OR {column} IS NULL)", since.day))
 }
 
 /// Starts a copy of everything on a connection that is in the transaction it shall be read in.

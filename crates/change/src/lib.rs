@@ -7,11 +7,13 @@
 //! - [`value`]: what a cell can hold, and rows of cells
 //! - [`position`]: how far a log has been read, and on which server
 //! - [`record`]: changes, transactions, batches, incidents
+//! - [`condition`]: which rows of the table count
 //! - [`finding`]: what `check` reports
 //! - [`error`]: what went wrong, apart from what to do about it
 //! - [`nearest`]: which existing names the operator may have meant
 //! - [`source`]: the traits of the seam
 
+pub mod condition;
 pub mod error;
 pub mod finding;
 pub mod nearest;
@@ -20,6 +22,7 @@ pub mod record;
 pub mod source;
 pub mod value;
 
+pub use condition::{Condition, Literal, Operator, Test};
 pub use error::{BoxError, Retry, SourceError, SourceErrorKind};
 pub use finding::{Finding, Severity, Statement};
 pub use position::{Checkpoint, Position, ServerIdentity};

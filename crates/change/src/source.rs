@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{Batch, Checkpoint, Finding, Position, Row, RowKey, SourceError, Statement};
+use crate::{Batch, Checkpoint, Condition, Finding, Position, Row, RowKey, SourceError, Statement};
 
 /// What the product needs to know of the table; a connector is made with its server's settings and this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct Scope {
     pub keys: bool,
     /// Leaves out of snapshots what is older; only a coarse filter, to be polite.
     pub since: Option<Since>,
+    /// Which rows count, by columns among `columns`. Snapshots may leave out rows that do not, as far as the server
+    /// judges them as [`Condition::sql`] asks; the log is read whole.
+    pub condition: Option<Condition>,
 }
 
 /// A day before which rows may be left out of snapshots.

@@ -136,7 +136,8 @@ pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<AnySource, Fa
     let scope = Scope {
         table: config.source.table.clone(),
         columns: mapping.columns().to_vec(),
-        keys: mapping.reports_deletes(),
+        keys: mapping.needs_keys(),
+        condition: mapping.condition().cloned(),
         since: mapping
             .opening_column()
             .map(|column| Since { column: column.to_owned(), day: day_number(config.backfill.from) - 1 }),

@@ -5,10 +5,12 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
+use crate::absorb_history::HistoryMerge;
 use crate::backfill::{self, RowKey};
 use crate::copy::CopyKind;
 use crate::copy_state::{self, CopyRow};
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::history;
 use crate::known::{Known, KnownTable};
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
@@ -68,12 +70,16 @@ pub(crate) fn absorb(
         return Err(LedgerError::new(LedgerErrorKind::Damaged, message));
     };
     let end = marker.last_id.min(marker.merged_id.saturating_add(max_rows));
-    let mut merge = Merge::new(connection, &copy, marker)?;
-    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
-        merge.visit(&row?)?;
+    let is_complete = end >= marker.last_id;
+    let (waiting, mut emitted) = if history::is_history(connection)? {
+        (merge_history(connection, &copy, marker, end)?, 0)
+    } else {
+        merge_requests(connection, &copy, marker, end)?
+    };
+    if is_complete {
+        let turn = history::Turn { seq: marker.seq, position: marker.position.as_deref(), at: marker.at };
+        emitted += history::release_held(connection, &copy, &turn)?;
     }
-    merge.decide()?;
-    let (waiting, emitted) = (merge.waiting, merge.emitted);
     meta::add(connection, meta::WAITING_ROWS, waiting)?;
     staged::drop_merged(connection, marker.merged_id, end)?;
     connection.execute(
@@ -83,7 +89,37 @@ pub(crate) fn absorb(
     if let CopyKind::Repair { gap } = copy.kind {
         connection.execute("UPDATE gap SET records = records + ?2 WHERE id = ?1", [gap, emitted])?;
     }
-    Ok(Absorbed { emitted: emitted.unsigned_abs(), is_complete: end >= marker.last_id })
+    Ok(Absorbed { emitted: emitted.unsigned_abs(), is_complete })
+}
+
+/// Merges the rows up to `end`; tells how many came to wait, and how many were brought into the log.
+fn merge_requests(
+    connection: &Connection,
+    copy: &CopyRow,
+    marker: &Marker,
+    end: i64,
+) -> Result<(i64, i64), LedgerError> {
+    let mut merge = Merge::new(connection, copy, marker)?;
+    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
+        merge.visit(&row?)?;
+    }
+    merge.decide()?;
+    Ok((merge.waiting, merge.emitted))
+}
+
+/// Merges the rows of a history up to `end`; tells how many came to wait.
+fn merge_history(
+    connection: &Connection,
+    copy: &CopyRow,
+    marker: &Marker,
+    end: i64,
+) -> Result<i64, LedgerError> {
+    let mut merge = HistoryMerge::new(connection, copy)?;
+    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
+        merge.visit(&row?)?;
+    }
+    merge.finish()?;
+    Ok(merge.waiting)
 }
 
 /// A row of the copy, kept until the next one shows whether it is the last of its request.
@@ -127,7 +163,7 @@ impl<'a> Merge<'a> {
         let store = connection.prepare_cached(
             "INSERT INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
              modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-             ON CONFLICT(copy_id, month, service_id, request_id) DO UPDATE SET status_id = excluded.status_id, \
+             ON CONFLICT(copy_id, month, service_id, request_id, place) DO UPDATE SET status_id = excluded.status_id, \
              opening_at = excluded.opening_at, modified_at = excluded.modified_at, state = excluded.state \
              WHERE excluded.state = 0 AND backfill_row.state = 2",
         )?;
@@ -185,6 +221,10 @@ impl<'a> Merge<'a> {
             request_id: row.request_id.clone(),
             opening_at: Some(row.opening_at),
             seq: began_seq,
+            status_id: row.status_id,
+            modified_at: Some(row.modified_at),
+            copy_id: self.copy.id,
+            is_held: false,
         };
         row_owner::set_owner(self.connection, key, &owner)
     }
@@ -266,6 +306,7 @@ impl<'a> Merge<'a> {
             month: known.month,
             service_id: &row.service_id,
             request_id: &row.request_id,
+            place: "",
         };
         if backfill::remove_waiting(self.connection, &key)? {
             self.carry(row, known)?;

@@ -4,7 +4,7 @@
 //! asked for and the copy is merged, and kept up to date from then on.
 
 use normalizer::StatusChange;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use crate::copy_state::{self, CopyState};
 use crate::error::LedgerError;
@@ -106,6 +106,8 @@ pub(crate) struct RowKey<'a> {
     pub(crate) month: u32,
     pub(crate) service_id: &'a str,
     pub(crate) request_id: &'a str,
+    /// Its place among the rows of its request; empty where there is only one.
+    pub(crate) place: &'a str,
 }
 
 /// A row that waits for the backfill.
@@ -113,27 +115,33 @@ pub(crate) struct RowKey<'a> {
 pub(crate) struct WaitingRow {
     pub(crate) copy_id: i64,
     pub(crate) month: u32,
+    pub(crate) place: String,
     pub(crate) change: StatusChange,
 }
 
-impl WaitingRow {
-    fn key(&self) -> RowKey<'_> {
-        let StatusChange { service_id, request_id, .. } = &self.change;
-        RowKey { copy_id: self.copy_id, month: self.month, service_id, request_id }
-    }
+/// What a request's streamed record means for its rows in the backfill.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// They leave right before the record, in this order.
+    pub(crate) leave: Vec<WaitingRow>,
+    /// Whether more than these must leave before the record.
+    pub(crate) more: bool,
+    /// Those that were not asked for, and can never leave after the record.
+    pub(crate) overtaken: Overtaken,
 }
 
-/// What a request's streamed record means for its row in the backfill.
-pub(crate) enum Before {
-    /// Nothing waits.
-    Nothing,
-    /// The row leaves right before the record.
-    Leaves(WaitingRow),
-    /// The row was not asked for, and can never leave after the record.
-    Overtaken(WaitingRow),
+/// Waiting rows of one request that were not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overtaken {
+    pub(crate) rows: i64,
+    copy_id: i64,
+    month: u32,
 }
 
-/// Keeps each request's backfill row before its first streamed record.
+/// Rows of one request that are looked at together: more than a batch takes.
+const ROWS_BEFORE_MAX: usize = 1000;
+
+/// Keeps each request's backfill rows before its first streamed record.
 pub(crate) struct Order<'a> {
     find: Option<CachedStatement<'a>>,
     range: Option<Range>,
@@ -145,10 +153,11 @@ impl<'a> Order<'a> {
         let find = match meta::number(connection, meta::WAITING_ROWS)? > 0 {
             false => None,
             true => Some(connection.prepare_cached(
-                "SELECT r.copy_id, r.month, r.opening_at, r.status_id, r.modified_at FROM known k \
+                "SELECT r.copy_id, r.month, r.opening_at, r.status_id, r.modified_at, r.place FROM known k \
                  CROSS JOIN backfill_row r ON r.copy_id = k.copy_id AND r.month = k.month \
                  AND r.service_id = k.service_id AND r.request_id = k.request_id \
-                 WHERE k.service_id = ?1 AND k.request_id = ?2 AND k.copy_id > 0 AND r.state = 0",
+                 WHERE k.service_id = ?1 AND k.request_id = ?2 AND k.copy_id > 0 AND r.state = 0 \
+                 ORDER BY r.place",
             )?),
         };
         Ok(Self { find, range: range(connection)? })
@@ -156,31 +165,52 @@ impl<'a> Order<'a> {
 
     /// What must happen before `record` enters a batch.
     pub(crate) fn before(&mut self, record: &StatusChange) -> Result<Before, LedgerError> {
-        let Some(find) = &mut self.find else { return Ok(Before::Nothing) };
-        let found = find.query_row([&*record.service_id, &*record.request_id], |row| {
+        let mut before = Before::default();
+        let Some(find) = &mut self.find else { return Ok(before) };
+        let mut rows = find.query([&*record.service_id, &*record.request_id])?;
+        while let Some(row) = rows.next()? {
+            let (copy_id, month, opening_at) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if !self.range.is_some_and(|range| range.contains(opening_at)) {
+                before.overtaken = Overtaken { rows: before.overtaken.rows + 1, copy_id, month };
+                continue;
+            }
+            if before.leave.len() == ROWS_BEFORE_MAX {
+                before.more = true;
+                break;
+            }
             let change = StatusChange {
                 service_id: record.service_id.clone(),
                 request_id: record.request_id.clone(),
-                opening_at: row.get(2)?,
+                opening_at,
                 status_id: row.get(3)?,
                 modified_at: row.get(4)?,
             };
-            Ok(WaitingRow { copy_id: row.get(0)?, month: row.get(1)?, change })
-        });
-        Ok(match found.optional()? {
-            None => Before::Nothing,
-            Some(row) if self.range.is_some_and(|range| range.contains(row.change.opening_at)) => {
-                Before::Leaves(row)
-            }
-            Some(row) => Before::Overtaken(row),
-        })
+            before.leave.push(WaitingRow { copy_id, month, place: row.get(5)?, change });
+        }
+        Ok(before)
     }
 }
 
-/// Notes that a row that waited will never leave. The caller counts it off [`meta::WAITING_ROWS`]; it lies
-/// outside the range that was asked for, so no month holds it.
-pub(crate) fn skip(connection: &Connection, row: &WaitingRow) -> Result<(), LedgerError> {
-    set_state(connection, &row.key(), SKIPPED, 0)
+/// Notes that what still waits of a request will never leave. The caller counts it off [`meta::WAITING_ROWS`]; it
+/// lies outside the range that was asked for, so no month holds it.
+pub(crate) fn skip(
+    connection: &Connection,
+    overtaken: &Overtaken,
+    record: &StatusChange,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE backfill_row SET state = ?5 \
+             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND state = 0",
+        )?
+        .execute(params![
+            overtaken.copy_id,
+            overtaken.month,
+            &*record.service_id,
+            &*record.request_id,
+            SKIPPED
+        ])?;
+    Ok(())
 }
 
 /// Puts a row into a state, and perhaps into a batch.
@@ -193,9 +223,9 @@ pub(crate) fn set_state(
     connection
         .prepare_cached(
             "UPDATE backfill_row SET state = ?5, batch_id = ?6 \
-             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4",
+             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND place = ?7",
         )?
-        .execute(params![key.copy_id, key.month, key.service_id, key.request_id, state, batch])?;
+        .execute(params![key.copy_id, key.month, key.service_id, key.request_id, state, batch, key.place])?;
     Ok(())
 }
 
@@ -204,8 +234,9 @@ pub(crate) fn remove_waiting(connection: &Connection, key: &RowKey<'_>) -> Resul
     let removed = connection
         .prepare_cached(
             "DELETE FROM backfill_row \
-             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND state = 0",
+             WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND place = ?5 \
+             AND state = 0",
         )?
-        .execute(params![key.copy_id, key.month, key.service_id, key.request_id])?;
+        .execute(params![key.copy_id, key.month, key.service_id, key.request_id, key.place])?;
     Ok(removed > 0)
 }

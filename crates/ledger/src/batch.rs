@@ -46,12 +46,15 @@ pub(crate) enum Item {
     /// A log row, by its seq.
     Change(i64),
     /// A row of a copy.
-    Backfill { copy_id: i64, month: u32, service_id: Text, request_id: Text },
+    Backfill { copy_id: i64, month: u32, service_id: Text, request_id: Text, place: Text },
 }
 
 /// What stands before an item's bytes.
 const CHANGE: u8 = 0;
+/// A row of a copy that is the only one of its request.
 const BACKFILL: u8 = 1;
+/// A row of a copy, with its place among those of its request.
+const BACKFILL_PLACED: u8 = 2;
 
 impl Item {
     fn encode(&self, to: &mut Vec<u8>) {
@@ -60,11 +63,12 @@ impl Item {
                 to.push(CHANGE);
                 to.extend(seq.to_le_bytes());
             }
-            Self::Backfill { copy_id, month, service_id, request_id } => {
-                to.push(BACKFILL);
+            Self::Backfill { copy_id, month, service_id, request_id, place } => {
+                to.push(if place.is_empty() { BACKFILL } else { BACKFILL_PLACED });
                 to.extend(copy_id.to_le_bytes());
                 to.extend(month.to_le_bytes());
-                for text in [&**service_id, &**request_id] {
+                let place = (!place.is_empty()).then_some(&**place);
+                for text in [&**service_id, &**request_id].into_iter().chain(place) {
                     to.extend((text.len() as u64).to_le_bytes());
                     to.extend(text.as_bytes());
                 }
@@ -76,11 +80,12 @@ impl Item {
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
         match take::<1>(bytes)? {
             [CHANGE] => Some(Self::Change(i64::from_le_bytes(take(bytes)?))),
-            [BACKFILL] => Some(Self::Backfill {
+            [tag @ (BACKFILL | BACKFILL_PLACED)] => Some(Self::Backfill {
                 copy_id: i64::from_le_bytes(take(bytes)?),
                 month: u32::from_le_bytes(take(bytes)?),
                 service_id: take_text(bytes)?.into(),
                 request_id: take_text(bytes)?.into(),
+                place: if tag == BACKFILL { Text::default() } else { take_text(bytes)?.into() },
             }),
             _ => None,
         }
@@ -160,8 +165,8 @@ impl<'a> Draft<'a> {
                 self.connection.prepare_cached(sql)?.execute([*seq, self.id])?;
                 self.changes += 1;
             }
-            Item::Backfill { copy_id, month, service_id, request_id } => {
-                let key = RowKey { copy_id: *copy_id, month: *month, service_id, request_id };
+            Item::Backfill { copy_id, month, service_id, request_id, place } => {
+                let key = RowKey { copy_id: *copy_id, month: *month, service_id, request_id, place };
                 backfill::set_state(self.connection, &key, backfill::BATCHED, self.id)?;
                 *self.months.entry(*month).or_default() += 1;
             }
@@ -316,12 +321,12 @@ pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, Led
                  FROM change WHERE seq = ?1",
             )?
             .query_row([seq], |row| Ok((read_change(row)?, row.get(5)?))),
-        Item::Backfill { copy_id, month, service_id, request_id } => connection
+        Item::Backfill { copy_id, month, service_id, request_id, place } => connection
             .prepare_cached(
                 "SELECT service_id, request_id, opening_at, status_id, modified_at, NULL FROM backfill_row \
-                 WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4",
+                 WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 AND request_id = ?4 AND place = ?5",
             )?
-            .query_row(params![copy_id, month, &**service_id, &**request_id], |row| {
+            .query_row(params![copy_id, month, &**service_id, &**request_id, &**place], |row| {
                 Ok((read_change(row)?, row.get(5)?))
             }),
     };
@@ -367,9 +372,14 @@ mod tests {
 
     #[test]
     fn a_place_in_the_ledger_survives_being_stored() {
-        let row =
-            Item::Backfill { copy_id: 1, month: 202_001, service_id: "101".into(), request_id: "ñ".into() };
-        let items = [Item::Change(1), row, Item::Change(i64::MAX)];
+        let row = |place: &str| Item::Backfill {
+            copy_id: 1,
+            month: 202_001,
+            service_id: "101".into(),
+            request_id: "ñ".into(),
+            place: place.into(),
+        };
+        let items = [Item::Change(1), row(""), row("7\u{1f}a"), Item::Change(i64::MAX)];
         let mut stored = Vec::new();
         items.iter().for_each(|item| item.encode(&mut stored));
         let mut bytes = stored.as_slice();

@@ -47,9 +47,12 @@ impl Packer {
         match &captured.entry {
             Entry::Record(change) => self.pack_change(LogKind::Record, change),
             Entry::Candidate(change) => self.pack_change(LogKind::Candidate, change),
+            Entry::Amended(change) => self.pack_change(LogKind::Amended, change),
             Entry::Deletion { status_id, modified_at } => {
-                self.packed.extend_from_slice(&[LogKind::Deletion as u8, *status_id]);
-                self.pack_number(*modified_at);
+                self.pack_end(LogKind::Deletion, *status_id, *modified_at);
+            }
+            Entry::Departure { status_id, modified_at } => {
+                self.pack_end(LogKind::Departure, *status_id, *modified_at);
             }
             Entry::Broken(request) => {
                 self.packed.push(LogKind::Broken as u8);
@@ -68,6 +71,11 @@ impl Packer {
         self.pack_number(change.modified_at);
         self.pack_text(Some(&change.service_id));
         self.pack_text(Some(&change.request_id));
+    }
+
+    fn pack_end(&mut self, kind: LogKind, status_id: u8, modified_at: i64) {
+        self.packed.extend_from_slice(&[kind as u8, status_id]);
+        self.pack_number(modified_at);
     }
 
     fn pack_number(&mut self, number: i64) {
@@ -160,14 +168,12 @@ impl<'a> Rows<'a> {
             tag = self.byte()?;
         }
         let kind = LogKind::from_byte(tag)?;
-        let is_change = matches!(kind, LogKind::Record | LogKind::Candidate);
+        let is_change = matches!(kind, LogKind::Record | LogKind::Candidate | LogKind::Amended);
         let status_id = if kind == LogKind::Broken { None } else { Some(self.byte()?) };
         let opening_at = if is_change { Some(self.number()?) } else { None };
         let modified_at = if kind == LogKind::Broken { None } else { Some(self.number()?) };
-        let (service_id, request_id) = match kind {
-            LogKind::Deletion => (None, None),
-            _ => (Some(self.text()??), Some(self.text()??)),
-        };
+        let (service_id, request_id) =
+            if kind.is_gone() { (None, None) } else { (Some(self.text()??), Some(self.text()??)) };
         let seq = self.next_seq;
         self.next_seq += 1;
         Some(PackedRow {
@@ -324,9 +330,12 @@ mod tests {
         });
         prop_oneof![
             change.clone().prop_map(Entry::Record),
+            change.clone().prop_map(Entry::Amended),
             change.prop_map(Entry::Candidate),
             any::<(u8, i64)>()
                 .prop_map(|(status_id, modified_at)| Entry::Deletion { status_id, modified_at }),
+            any::<(u8, i64)>()
+                .prop_map(|(status_id, modified_at)| Entry::Departure { status_id, modified_at }),
             broken.prop_map(Entry::Broken),
         ]
     }
@@ -350,6 +359,7 @@ mod tests {
     fn store(pieces: &[(Vec<Captured>, i64)]) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("schema/1.sql")).unwrap();
+        connection.execute_batch(include_str!("schema/2.sql")).unwrap();
         let (mut next_seq, mut block) = (1, Packer::default());
         for (rows, captured_at) in pieces {
             rows.iter().for_each(|row| block.push(row, *captured_at));
@@ -361,19 +371,20 @@ mod tests {
 
     /// What of a row is stored, as text.
     fn told(captured: &Captured, seq: i64, captured_at: i64) -> String {
+        let full = |kind, change: &'_ StatusChange| {
+            let request = (change.service_id.to_string(), change.request_id.to_string());
+            (kind, Some(request), Some(change.status_id), Some(change.opening_at), Some(change.modified_at))
+        };
+        let end = |kind, status_id, modified_at| (kind, None, Some(status_id), None, Some(modified_at));
         let (kind, request, status, opening, modified) = match &captured.entry {
-            Entry::Record(change) | Entry::Candidate(change) => (
-                if matches!(captured.entry, Entry::Record(_)) { LogKind::Record } else { LogKind::Candidate },
-                Some((&*change.service_id, &*change.request_id)),
-                Some(change.status_id),
-                Some(change.opening_at),
-                Some(change.modified_at),
-            ),
-            Entry::Deletion { status_id, modified_at } => {
-                (LogKind::Deletion, None, Some(*status_id), None, Some(*modified_at))
-            }
+            Entry::Record(change) => full(LogKind::Record, change),
+            Entry::Candidate(change) => full(LogKind::Candidate, change),
+            Entry::Amended(change) => full(LogKind::Amended, change),
+            Entry::Deletion { status_id, modified_at } => end(LogKind::Deletion, *status_id, *modified_at),
+            Entry::Departure { status_id, modified_at } => end(LogKind::Departure, *status_id, *modified_at),
             Entry::Broken(key) => {
-                (LogKind::Broken, Some((&*key.service_id, &*key.request_id)), None, None, None)
+                let request = (key.service_id.to_string(), key.request_id.to_string());
+                (LogKind::Broken, Some(request), None, None, None)
             }
         };
         format!(
@@ -381,8 +392,8 @@ mod tests {
             PackedRow {
                 seq,
                 kind,
-                service_id: request.map(|request| request.0),
-                request_id: request.map(|request| request.1),
+                service_id: request.as_ref().map(|request| request.0.as_str()),
+                request_id: request.as_ref().map(|request| request.1.as_str()),
                 status_id: status,
                 opening_at: opening,
                 modified_at: modified,

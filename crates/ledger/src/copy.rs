@@ -1,6 +1,6 @@
 //! Copies of the table, staged page by page beside the log.
 
-use change::{Checkpoint, PageCursor, Position};
+use change::{Checkpoint, PageCursor, Position, RowKey};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
@@ -9,7 +9,7 @@ use crate::gap::GapId;
 use crate::ingest::RejectedRow;
 use crate::ledger::{Ledger, LogEnd, store_checkpoint};
 use crate::staged::StagedRows;
-use crate::{meta, staged};
+use crate::{history, meta, row_owner, staged};
 
 /// A copy of the table.
 pub type CopyId = i64;
@@ -84,8 +84,15 @@ impl Ledger {
             // Rows of an earlier copy that have still to be merged would come to wait after the others went.
             self.settle_all()?;
         }
+        let in_pages = matches!(new.kind, CopyKind::Repair { .. }) && !new.exact;
+        let keeps_seqs = in_pages && history::is_history(&self.queries().connection)?;
+        if keeps_seqs {
+            // The stream that left a transaction open has ended with the log.
+            self.discard_open()?;
+        }
         let began_seq = self.log.committed_seq;
-        self.write("begin a copy of the table", |transaction| {
+        let mut log = self.log;
+        let copy = self.write("begin a copy of the table", |transaction| {
             if let Some(unfinished) = copy_state::unfinished(transaction)? {
                 let message = format!("copy {} of the table is still being read", unfinished.id);
                 return Err(LedgerError::misuse(message));
@@ -106,8 +113,13 @@ impl Ledger {
                     meta::set(transaction, meta::WAITING_ROWS, 0)?;
                 }
             }
+            if keeps_seqs {
+                history::keep_seqs(transaction, &mut log)?;
+            }
             insert_copy(transaction, new, began_seq)
-        })
+        })?;
+        self.log = log;
+        Ok(copy)
     }
 
     /// Stages a page. Nobody sees its rows before their turn in the log.
@@ -191,6 +203,15 @@ impl Ledger {
                 return put_marker(transaction, &mut log, &copy, &Turn { first_id, last_id, position, at });
             }
             match copy_state::pages_waiting(transaction, copy.id)?.len() {
+                0 if history::ends_with_a_turn(transaction, &copy)? => {
+                    let last = Turn {
+                        first_id: copy.last_id + 1,
+                        last_id: copy.last_id,
+                        position: None,
+                        at: copy.began_at,
+                    };
+                    put_marker(transaction, &mut log, &copy, &last)
+                }
                 0 => copy_state::complete_when_merged(transaction, copy.id),
                 waiting => Err(LedgerError::misuse(format!(
                     "{waiting} pages of the copy still wait for their fences"
@@ -209,6 +230,9 @@ impl Ledger {
         self.write("give up a copy of the table", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
+            if history::is_history(transaction)? {
+                row_owner::forget_copy(transaction, copy.id)?;
+            }
             staged::drop_all(transaction, copy.first_id, copy.last_id)?;
             // Rows that are in a batch already have left, and stay on record.
             transaction.execute("DELETE FROM backfill_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;
@@ -252,7 +276,7 @@ fn append_rejected(
 ) -> Result<(), LedgerError> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO quarantine(kind, state, origin, copy_id, service_id, request_id, code, reason, row, \
-         position, at) VALUES(0, 0, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         position, at, row_key) VALUES(0, 0, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for row in rejected {
         let request = row.request.as_ref();
@@ -265,6 +289,7 @@ fn append_rejected(
             row.row,
             row.position.as_ref().map(Position::as_str),
             row.at,
+            row.row_key.as_ref().map(RowKey::as_str),
         ])?;
     }
     Ok(())
@@ -286,8 +311,11 @@ fn put_marker(
     copy: &CopyRow,
     turn: &Turn,
 ) -> Result<(), LedgerError> {
+    let rows = turn.last_id - turn.first_id + 1;
     let reserved = match copy.kind {
-        CopyKind::Repair { .. } => turn.last_id - turn.first_id + 1,
+        // What is held is told in the last turn, and nobody knows beforehand how much that is.
+        _ if (copy.exact || rows == 0) && history::is_history(connection)? => history::SEQS_KEPT,
+        CopyKind::Repair { .. } => rows,
         CopyKind::Baseline | CopyKind::Again => 0,
     };
     connection

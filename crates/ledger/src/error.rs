@@ -21,6 +21,8 @@ pub enum LedgerErrorKind {
     Missing,
     /// A transaction of the source is still open in the log, so nothing else can be put behind it now.
     OpenTransaction,
+    /// The ledger was filled with rows of the other kind: requests, or status changes.
+    OtherRows,
     /// The call makes no sense in the ledger's present state.
     Misuse,
     /// The operating system refused to read or write.
@@ -104,6 +106,9 @@ impl LedgerError {
             ),
             LedgerErrorKind::Full => Some(
                 "make room on the disk of [ledger] dir; capture goes on by itself and nothing is lost, because the database keeps its log until then",
+            ),
+            LedgerErrorKind::OtherRows => Some(
+                "set `[source] rows` back, or name another folder in [ledger] dir: with it the product begins anew and copies the table again",
             ),
             LedgerErrorKind::Damaged => Some(
                 "keep the files of [ledger] dir for analysis and restore them from a backup; with a fresh folder the product begins anew: it copies the table again, and records that were not acknowledged are only known from that copy",

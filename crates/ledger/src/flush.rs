@@ -4,6 +4,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::error::LedgerError;
+use crate::history;
 use crate::ledger::Ledger;
 use crate::log_row::decode;
 use crate::meta;
@@ -172,10 +173,11 @@ impl Ledger {
             if let Some(open) = open_of(transaction, kind)? {
                 return Err(LedgerError::misuse(format!("flush {} is still open", open.id)));
             }
-            let upto = meta::number(transaction, meta::SETTLED_SEQ)?;
+            let settled = meta::number(transaction, meta::SETTLED_SEQ)?;
+            let upto = history::sealed_upto(transaction, settled)?;
             let batched = meta::number(transaction, meta::BATCHED_SEQ)?;
             if kind == FlushKind::Delta {
-                if upto < meta::number(transaction, meta::COMMITTED_SEQ)? {
+                if settled < meta::number(transaction, meta::COMMITTED_SEQ)? {
                     return Err(LedgerError::misuse("captured changes are not settled yet"));
                 }
                 if by_service {

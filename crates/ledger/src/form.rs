@@ -89,9 +89,9 @@ fn form_delta(
         if let Item::Change(seq) = record.item {
             cursor_seq = seq;
         }
-        if let Before::Overtaken(row) = &before {
-            backfill::skip(connection, row)?;
-            overtaken += 1;
+        if before.overtaken.rows > 0 {
+            backfill::skip(connection, &before.overtaken, &record.change)?;
+            overtaken += before.overtaken.rows;
         }
     }
     meta::add(connection, meta::WAITING_ROWS, -overtaken)?;
@@ -110,19 +110,18 @@ fn form_delta(
     Ok(Some(batch))
 }
 
-/// Takes a streamed record, and before it the row of its request that still waits for the backfill.
+/// Takes a streamed record, and before it the rows of its request that still wait for the backfill.
 fn take_with_backfill(
     draft: &mut Draft<'_>,
     before: &Before,
     record: &Candidate,
 ) -> Result<bool, LedgerError> {
-    if let Before::Leaves(row) = before {
-        let row = backfill_candidate(row.copy_id, row.month, row.change.clone());
-        if !draft.take(&row)? {
+    for row in &before.leave {
+        if !draft.take(&backfill_candidate(row.copy_id, row.month, &row.place, row.change.clone()))? {
             return Ok(false);
         }
     }
-    draft.take(record)
+    Ok(!before.more && draft.take(record)?)
 }
 
 fn records_in_order(
@@ -227,9 +226,9 @@ impl Waiting {
         by_service: bool,
     ) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
         let mut statement = connection.prepare_cached(
-            "SELECT service_id, request_id, opening_at, status_id, modified_at FROM backfill_row \
-             WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) > (?3, ?4) AND state = 0 \
-             AND opening_at >= ?5 AND opening_at < ?6 ORDER BY service_id, request_id LIMIT ?7",
+            "SELECT service_id, request_id, opening_at, status_id, modified_at, place FROM backfill_row \
+             WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) >= (?3, ?4) AND state = 0 \
+             AND opening_at >= ?5 AND opening_at < ?6 ORDER BY service_id, request_id, place LIMIT ?7",
         )?;
         let Range { from_at, to_at } = self.range;
         let (service, request) = after;
@@ -242,8 +241,10 @@ impl Waiting {
             to_at,
             self.max_records
         ])?;
-        let mut records =
-            collect(rows, |_, change| Ok(backfill_candidate(self.copy_id, self.month, change)))?;
+        let mut records = collect(rows, |row, change| {
+            let place = row.get_ref(5)?.as_str()?;
+            Ok(backfill_candidate(self.copy_id, self.month, place, change))
+        })?;
         let service = records.first().map(|first| first.change.service_id.clone()).filter(|_| by_service);
         if let Some(service) = &service {
             let other = records.iter().position(|record| record.change.service_id != *service);
@@ -267,9 +268,9 @@ impl Waiting {
     }
 }
 
-fn backfill_candidate(copy_id: i64, month: u32, change: StatusChange) -> Candidate {
+fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChange) -> Candidate {
     let (service_id, request_id) = (change.service_id.clone(), change.request_id.clone());
-    let item = Item::Backfill { copy_id, month, service_id, request_id };
+    let item = Item::Backfill { copy_id, month, service_id, request_id, place: place.into() };
     Candidate { item, change, committed_at: None }
 }
 

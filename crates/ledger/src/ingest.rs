@@ -18,11 +18,21 @@ pub enum Entry {
     Record(StatusChange),
     /// A status, which is a change unless it repeats the request's last known one.
     Candidate(StatusChange),
+    /// A row of a history was altered: a status change, unless it says what was told of the row before.
+    Amended(StatusChange),
     /// A row went away of which the log tells only the key; it is reported with a status.
     Deletion {
         /// The status that stands for the deletion.
         status_id: u8,
         /// When the row went away, in microseconds since the epoch.
+        modified_at: i64,
+    },
+    /// A row is gone of which the log tells only the key that it had: reported like a deletion if it is known, and
+    /// nothing otherwise.
+    Departure {
+        /// The status that stands for it.
+        status_id: u8,
+        /// When the row went, in microseconds since the epoch.
         modified_at: i64,
     },
     /// A row of this request was rejected, so its status is not known any more.
@@ -34,7 +44,7 @@ pub enum Entry {
 pub struct Captured {
     /// What it means.
     pub entry: Entry,
-    /// The key of the row as it became, where deletes are reported.
+    /// The key of the row as it became, where deletes are reported or each row is a status change.
     pub row_key: Option<RowKey>,
     /// The key that the row had before, when the change altered it.
     pub old_row_key: Option<RowKey>,
@@ -51,6 +61,8 @@ pub struct RejectedRow {
     pub reason: String,
     /// The request it belongs to, where that could be told.
     pub request: Option<RequestKey>,
+    /// The row's key, where each row is a status change.
+    pub row_key: Option<RowKey>,
     /// Its mapped columns as JSON, so that it can be mapped again.
     pub row: String,
     /// The commit of the transaction that made it so; `None` for a row of a copy.
@@ -105,6 +117,8 @@ impl Ledger {
         }
         let committed_seq = self.log.committed_seq;
         self.write("drop an unfinished transaction", |transaction| {
+            // Open rows of ledgers before version 2 are not packed.
+            transaction.execute("DELETE FROM change WHERE seq > ?1", [committed_seq])?;
             captured_block::drop_open(transaction, committed_seq)?;
             transaction.execute("DELETE FROM quarantine WHERE state = 1", [])?;
             Ok(())
@@ -134,8 +148,8 @@ struct Appender<'a> {
 impl<'a> Appender<'a> {
     fn new(connection: &'a Connection, log: &'a mut LogEnd) -> Result<Self, LedgerError> {
         let row = connection.prepare_cached(
-            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
-             VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at, \
+             row_key) VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         let block = Packer::default();
         Ok(Self { connection, log, block, row, position: None, captured_changes: 0, captured_at: None })
@@ -165,6 +179,7 @@ impl<'a> Appender<'a> {
                 rejected.row,
                 rejected.position.as_ref().map(Position::as_str),
                 rejected.at,
+                rejected.row_key.as_ref().map(RowKey::as_str),
             ])?;
         }
         self.log.open_changes += piece.changes;

@@ -56,13 +56,19 @@ impl Known {
                 self.touched_seq = row.seq;
                 Fate::Goes
             }
-            LogKind::Candidate | LogKind::Deletion if self.status_id == row.status_id => {
+            LogKind::Candidate | LogKind::Deletion | LogKind::Departure
+                if self.status_id == row.status_id =>
+            {
                 if track {
                     self.touched_seq = row.seq;
                 }
                 Fate::Goes
             }
-            LogKind::Record | LogKind::Candidate | LogKind::Deletion => {
+            LogKind::Record
+            | LogKind::Amended
+            | LogKind::Candidate
+            | LogKind::Deletion
+            | LogKind::Departure => {
                 self.take(row);
                 Fate::Stays
             }

@@ -30,11 +30,13 @@
 //! - `ingest`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
+//! - `history`, `absorb_history`: tables of which each row is a status change
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
 
 mod absorb;
+mod absorb_history;
 mod backfill;
 mod batch;
 mod captured_block;
@@ -46,6 +48,7 @@ mod explain;
 mod flush;
 mod form;
 mod gap;
+mod history;
 mod ingest;
 mod known;
 mod ledger;

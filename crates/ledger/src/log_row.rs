@@ -17,11 +17,28 @@ pub(crate) enum LogKind {
     MappedAgain,
     /// A refused record that shall be sent again.
     SentAgain,
+    /// A row is gone of which only the key is told, and that may never have counted.
+    Departure,
+    /// A row of a history was altered: a further status change, unless it says what was told of the row before.
+    Amended,
 }
 
 impl LogKind {
-    const ALL: [Self; 6] =
-        [Self::Record, Self::Candidate, Self::Deletion, Self::Broken, Self::MappedAgain, Self::SentAgain];
+    const ALL: [Self; 8] = [
+        Self::Record,
+        Self::Candidate,
+        Self::Deletion,
+        Self::Broken,
+        Self::MappedAgain,
+        Self::SentAgain,
+        Self::Departure,
+        Self::Amended,
+    ];
+
+    /// Whether the row is gone, and only its key is told.
+    pub(crate) fn is_gone(self) -> bool {
+        matches!(self, Self::Deletion | Self::Departure)
+    }
 
     /// Reads a stored byte.
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {

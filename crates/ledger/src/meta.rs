@@ -32,6 +32,10 @@ pub(crate) const BACKFILL_FROM: &str = "backfill_from";
 pub(crate) const BACKFILL_TO: &str = "backfill_to";
 /// When the backfill was first asked for.
 pub(crate) const BACKFILL_ASKED_AT: &str = "backfill_asked_at";
+/// Whether each row of the table is a status change.
+pub(crate) const HISTORY: &str = "history";
+/// The next of the seqs that are kept free for a repair in pages.
+pub(crate) const REPAIR_SEQ: &str = "repair_seq";
 /// Where pruning goes on, by table.
 pub(crate) const PRUNED_SEQ: &str = "pruned_seq";
 pub(crate) const PRUNED_COPY: &str = "pruned_copy";

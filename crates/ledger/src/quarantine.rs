@@ -181,6 +181,8 @@ impl Queries {
 /// A row in quarantine, as far as its retry needs to know.
 pub(crate) struct StandingRow {
     pub(crate) from_copy: Option<i64>,
+    /// The row's key, where each row is a status change.
+    pub(crate) row_key: Option<String>,
     pub(crate) position: Option<String>,
     pub(crate) at: i64,
 }
@@ -188,6 +190,7 @@ pub(crate) struct StandingRow {
 /// A record as it is put into the log again.
 pub(crate) struct Again<'a> {
     pub(crate) change: &'a StatusChange,
+    pub(crate) row_key: Option<&'a str>,
     pub(crate) position: Option<&'a str>,
     pub(crate) committed_at: i64,
 }

@@ -7,11 +7,13 @@ use crate::backfill::{self, Difference};
 use crate::copy::CopyKind;
 use crate::copy_state::{self, CopyRow, CopyState};
 use crate::error::LedgerError;
+use crate::history;
 use crate::known::{Known, KnownTable};
 use crate::ledger::{Ledger, LogEnd};
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::quarantine::{Again, QuarantineId, StandingRow};
+use crate::row_owner::{self, Owner};
 
 /// What came of mapping a quarantined row again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub enum Resolution {
         /// The month of the opening as yyyymm in the zone of the schedule.
         month: u32,
     },
-    /// It was opened before the floor: nothing is owed.
-    BeforeFloor,
+    /// It was opened before the floor, or does not count: nothing is owed.
+    NothingOwed,
     /// It still cannot be mapped.
     StillRejected {
         /// A stable name of what is wrong with it now.
@@ -70,7 +72,7 @@ impl Ledger {
                     transaction.execute(sql, params![item, code, reason])?;
                     return Ok(());
                 }
-                Resolution::BeforeFloor => {}
+                Resolution::NothingOwed => {}
                 Resolution::Mapped { change, month } => {
                     Retry { connection: transaction, log: &mut log, now }.row(&row, change, *month)?;
                 }
@@ -131,10 +133,15 @@ impl Ledger {
 
 fn standing_row(connection: &Connection, item: QuarantineId) -> Result<Option<StandingRow>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT copy_id, position, at FROM quarantine WHERE id = ?1 AND state = 0 AND kind = 0",
+        "SELECT copy_id, position, at, row_key FROM quarantine WHERE id = ?1 AND state = 0 AND kind = 0",
     )?;
     let found = statement.query_row([item], |row| {
-        Ok(StandingRow { from_copy: row.get(0)?, position: row.get(1)?, at: row.get(2)? })
+        Ok(StandingRow {
+            from_copy: row.get(0)?,
+            position: row.get(1)?,
+            at: row.get(2)?,
+            row_key: row.get(3)?,
+        })
     });
     Ok(found.optional()?)
 }
@@ -152,6 +159,20 @@ fn close_at(connection: &Connection, log: &mut LogEnd, rows: i64) -> Result<(), 
     meta::set(connection, meta::COMMITTED_SEQ, log.committed_seq)
 }
 
+/// What a copied row tells, once it can be mapped.
+fn copied(copy: &CopyRow, change: &StatusChange) -> Owner {
+    Owner {
+        service_id: change.service_id.to_string(),
+        request_id: change.request_id.to_string(),
+        opening_at: Some(change.opening_at),
+        seq: copy.began_seq,
+        status_id: change.status_id,
+        modified_at: Some(change.modified_at),
+        copy_id: copy.id,
+        is_held: false,
+    }
+}
+
 /// A quarantined row that could be mapped.
 struct Retry<'a> {
     connection: &'a Transaction<'a>,
@@ -161,7 +182,8 @@ struct Retry<'a> {
 
 impl Retry<'_> {
     fn row(&mut self, row: &StandingRow, change: &StatusChange, month: u32) -> Result<(), LedgerError> {
-        let again = Again { change, position: row.position.as_deref(), committed_at: row.at };
+        let (row_key, position) = (row.row_key.as_deref(), row.position.as_deref());
+        let again = Again { change, row_key, position, committed_at: row.at };
         let Some(copy) = row.from_copy else { return self.append(LogKind::MappedAgain, &again) };
         let copy = copy_state::find(self.connection, copy)?
             .filter(|copy| copy.state == CopyState::Merged)
@@ -169,6 +191,16 @@ impl Retry<'_> {
                 LedgerError::misuse("the copy of the table that the row belongs to is not complete")
             })?;
         let known = KnownTable::new(self.connection)?.find(&change.service_id, &change.request_id)?;
+        if let Some(key) = row_key {
+            return match copy.kind {
+                CopyKind::Repair { .. } => self.append(LogKind::MappedAgain, &again),
+                // The row has been told of since it was put aside.
+                _ if row_owner::owner_of(self.connection, key)?.is_some() => Ok(()),
+                CopyKind::Baseline | CopyKind::Again => {
+                    self.wait(&copy, known.unwrap_or_default(), &again, month)
+                }
+            };
+        }
         match copy.kind {
             CopyKind::Repair { .. } => {
                 if known.is_some_and(|known| known.touched_seq > copy.began_seq) {
@@ -178,7 +210,7 @@ impl Retry<'_> {
             }
             CopyKind::Baseline | CopyKind::Again => match known {
                 Some(known) if known.status_id != 0 || known.emitted_seq > 0 || known.copy_id > 0 => Ok(()),
-                known => self.wait(&copy, known.unwrap_or_default(), change, month),
+                known => self.wait(&copy, known.unwrap_or_default(), &again, month),
             },
         }
     }
@@ -188,7 +220,8 @@ impl Retry<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, \
-                 position, committed_at, captured_at, origin) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 position, committed_at, captured_at, origin, row_key) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 self.log.next_seq,
@@ -202,6 +235,7 @@ impl Retry<'_> {
                 again.committed_at,
                 self.now,
                 Origin::Retry,
+                again.row_key,
             ])?;
         close_at(self.connection, self.log, 1)
     }
@@ -211,13 +245,19 @@ impl Retry<'_> {
         &mut self,
         copy: &CopyRow,
         mut known: Known,
-        change: &StatusChange,
+        again: &Again<'_>,
         month: u32,
     ) -> Result<(), LedgerError> {
-        let connection = self.connection;
+        let (connection, change) = (self.connection, again.change);
+        // All rows of a request leave under one month.
+        let month = if known.copy_id == copy.id { known.month } else { month };
+        let place = again.row_key.map(|key| history::place_of(change.modified_at, key)).unwrap_or_default();
+        if let Some(key) = again.row_key {
+            row_owner::set_owner(connection, key, &copied(copy, change))?;
+        }
         connection.execute(
             "INSERT OR REPLACE INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
-             modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             modified_at, state, place) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 copy.id,
                 month,
@@ -227,6 +267,7 @@ impl Retry<'_> {
                 change.opening_at,
                 change.modified_at,
                 backfill::WAITING,
+                place,
             ],
         )?;
         known.status_id = change.status_id;

@@ -8,7 +8,7 @@ use crate::error::{LedgerError, LedgerErrorKind};
 const APPLICATION_ID: i32 = 0x6269_7461;
 
 /// What turns a file of version *n* into one of version *n + 1*. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Pages of the log file after which it is copied back into the main file. Larger than SQLite's default,
 /// because each such copy costs two more syncs.

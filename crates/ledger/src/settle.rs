@@ -167,7 +167,7 @@ impl<'a> Merge<'a> {
             opening_at: row.get(5)?,
             modified_at: row.get(6)?,
         };
-        if row.kind == LogKind::Deletion && row.opening_at.is_none() {
+        if row.kind.is_gone() && row.opening_at.is_none() {
             row.opening_at = self.now.opening_at;
             if !row_owner::complete(self.connection, row.seq, row.opening_at)? {
                 return Ok(());

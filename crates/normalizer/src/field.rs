@@ -7,6 +7,7 @@ use change::{Row, Text, Value};
 use chrono_tz::Tz;
 
 use crate::catalogue::STATUS_ID_MAX;
+use crate::derived::{Lookup, Template};
 use crate::rejection::Complaint;
 use crate::time;
 use crate::zone::Zone;
@@ -23,6 +24,18 @@ pub enum Field {
         /// What each value of the column stands for; without it the value stands for itself.
         map: Option<BTreeMap<String, String>>,
     },
+    /// What the values of one or several columns stand for.
+    Mapped {
+        /// The columns' names, taken literally.
+        columns: Vec<String>,
+        /// What each value stands for. The values of several columns are joined by `|` in the order of the columns;
+        /// NULL is joined as an empty text, and a `|` or `\` inside a value has a `\` before it.
+        map: BTreeMap<String, String>,
+        /// What every value stands for that is not listed; without it such a row is rejected.
+        other: Option<String>,
+    },
+    /// A text with the values of columns in it: `{anio}-{numero}`. Only for ids.
+    Template(String),
 }
 
 /// Where a time is taken from, as configured.
@@ -66,7 +79,7 @@ impl<'a> Cells<'a> {
     }
 
     /// What `read` makes of the cell, which is neither NULL nor left out nor unusable.
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         index: usize,
         read: impl FnOnce(&'a Value) -> Result<T, Complaint>,
@@ -78,10 +91,20 @@ impl<'a> Cells<'a> {
             Some(Value::Unusable(words)) => Err(Complaint::unusable(words)),
             Some(cell) => read(cell),
         }
-        .map_err(|complaint| match self.columns.get(index) {
-            Some(column) => complaint.in_column(column),
-            None => complaint,
-        })
+        .map_err(|complaint| complaint.in_columns(self, &[index]))
+    }
+
+    /// The cell, which may be NULL, and is neither left out nor unusable.
+    pub(crate) fn logged(&self, index: usize) -> Result<&'a Value, Complaint> {
+        match self.cell(index) {
+            Some(Value::Null) => Ok(&Value::Null),
+            _ => self.read(index, Ok),
+        }
+    }
+
+    /// Whether the log left the cell out.
+    fn was_left_out(&self, index: usize) -> bool {
+        matches!(self.cell(index), Some(Value::Unchanged))
     }
 }
 
@@ -107,15 +130,19 @@ impl<T: Clone> ValueMap<T> {
         Self { by_text, by_integer }
     }
 
-    fn meaning(&self, cell: &Value) -> Result<&T, Complaint> {
-        let found = match cell {
+    pub(crate) fn meaning(&self, cell: &Value) -> Option<&T> {
+        match cell {
             Value::Text(text) => self.by_text.get(&**text),
             Value::Int(integer) => self.by_integer.get(integer),
             Value::Bool(true) => self.by_text.get("true"),
             Value::Bool(false) => self.by_text.get("false"),
             _ => None,
-        };
-        found.ok_or_else(|| Complaint::not_in_map(cell))
+        }
+    }
+
+    /// What this very text stands for.
+    pub(crate) fn listed(&self, text: &str) -> Option<&T> {
+        self.by_text.get(text)
     }
 }
 
@@ -123,7 +150,9 @@ impl<T: Clone> ValueMap<T> {
 #[derive(Debug, Clone)]
 pub(crate) enum IdSource {
     Constant(Text),
-    Column { index: usize, map: Option<ValueMap<Text>> },
+    Column(usize),
+    Mapped(Lookup<Text>),
+    Template(Template),
 }
 
 /// An id as it was found: nothing is copied before it is known to be needed.
@@ -132,6 +161,7 @@ pub(crate) enum Id<'a> {
     Listed(&'a Text),
     Text(&'a str),
     Integer(i64),
+    Composed(Text),
 }
 
 impl PartialEq for Id<'_> {
@@ -153,6 +183,7 @@ impl Id<'_> {
         match self {
             Self::Listed(id) => Some(id),
             Self::Text(text) => Some(text),
+            Self::Composed(text) => Some(text),
             Self::Integer(_) => None,
         }
     }
@@ -162,10 +193,19 @@ impl IdSource {
     pub(crate) fn read<'a>(&'a self, cells: &Cells<'a>) -> Result<Id<'a>, Complaint> {
         match self {
             Self::Constant(id) => Ok(Id::Listed(id)),
-            Self::Column { index, map: Some(map) } => {
-                cells.read(*index, |cell| map.meaning(cell).map(Id::Listed))
-            }
-            Self::Column { index, map: None } => cells.read(*index, plain_id),
+            Self::Column(index) => cells.read(*index, plain_id),
+            Self::Mapped(lookup) => lookup.read(cells).map(Id::Listed),
+            Self::Template(template) => template.fill(cells).map(Id::Composed),
+        }
+    }
+
+    /// Whether it is taken from the column at `index`.
+    pub(crate) fn is_from(&self, index: usize) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Column(column) => *column == index,
+            Self::Mapped(lookup) => lookup.indexes.contains(&index),
+            Self::Template(template) => template.indexes().any(|column| column == index),
         }
     }
 }
@@ -187,6 +227,7 @@ impl From<Id<'_>> for Text {
             Id::Listed(id) => id.clone(),
             Id::Text(text) => text.into(),
             Id::Integer(integer) => integer.to_string().into(),
+            Id::Composed(text) => text,
         }
     }
 }
@@ -195,23 +236,34 @@ impl From<Id<'_>> for Text {
 #[derive(Debug, Clone)]
 pub(crate) enum StatusSource {
     Constant(u8),
-    Column { index: usize, map: Option<ValueMap<u8>> },
+    Column(usize),
+    Mapped(Lookup<u8>),
 }
 
 impl StatusSource {
     pub(crate) fn read(&self, cells: &Cells<'_>) -> Result<u8, Complaint> {
         match self {
             Self::Constant(id) => Ok(*id),
-            Self::Column { index, map: Some(map) } => cells.read(*index, |cell| map.meaning(cell).copied()),
-            Self::Column { index, map: None } => cells.read(*index, plain_status),
+            Self::Column(index) => cells.read(*index, plain_status),
+            Self::Mapped(lookup) => lookup.read(cells).copied(),
         }
     }
 
-    /// Whether the log left the status out because the change did not touch it.
+    /// Whether the log left all of the status out because the change did not touch it.
     pub(crate) fn was_left_out(&self, cells: &Cells<'_>) -> bool {
         match self {
             Self::Constant(_) => false,
-            Self::Column { index, .. } => matches!(cells.cell(*index), Some(Value::Unchanged)),
+            Self::Column(index) => cells.was_left_out(*index),
+            Self::Mapped(lookup) => lookup.indexes.iter().all(|index| cells.was_left_out(*index)),
+        }
+    }
+
+    /// Whether it is taken from the column at `index`.
+    pub(crate) fn is_from(&self, index: usize) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Column(column) => *column == index,
+            Self::Mapped(lookup) => lookup.indexes.contains(&index),
         }
     }
 }
@@ -247,6 +299,11 @@ impl TimeSource {
             Self::CommitTime => time::writable(committed_at),
         }
     }
+
+    /// Whether it is taken from the column at `column`.
+    pub(crate) fn is_from(&self, column: usize) -> bool {
+        matches!(self, Self::Column { index, .. } if *index == column)
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +333,7 @@ mod tests {
     #[test]
     fn ids_are_equal_when_their_texts_are() {
         let listed = Text::from("7");
-        let sevens = || [Id::Listed(&listed), Id::Text("7"), Id::Integer(7)];
+        let sevens = || [Id::Listed(&listed), Id::Text("7"), Id::Integer(7), Id::Composed("7".into())];
         for one in sevens() {
             for other in sevens() {
                 assert_eq!(one, other);
@@ -290,7 +347,7 @@ mod tests {
 
     #[test]
     fn an_id_without_a_map_stands_for_itself() {
-        let plain = IdSource::Column { index: 0, map: None };
+        let plain = IdSource::Column(0);
         for (cell, expected) in [
             (Value::text("REQ-001"), Ok("REQ-001")),
             (Value::text(" 7 "), Ok(" 7 ")),
@@ -313,7 +370,7 @@ mod tests {
     fn an_id_with_a_map_is_one_of_the_listed() {
         let listed = [("LIC", "101"), ("7", "107"), ("007", "207"), ("true", "301"), ("", "401")];
         let map = ValueMap::new(listed.map(|(value, meaning)| (value.into(), meaning.into())));
-        let mapped = IdSource::Column { index: 0, map: Some(map) };
+        let mapped = IdSource::Mapped(Lookup { indexes: Box::new([0]), map, other: None });
         for (cell, expected) in [
             (Value::text("LIC"), Ok("101")),
             (Value::text("lic"), Err("not_in_map")),
@@ -336,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_status_without_a_map_is_an_id_of_the_catalogue() {
-        let plain = StatusSource::Column { index: 0, map: None };
+        let plain = StatusSource::Column(0);
         for (cell, expected) in [
             (Value::Int(1), Ok(1)),
             (Value::Int(21), Ok(21)),
@@ -365,7 +422,7 @@ mod tests {
         let columns = ["servicio".to_owned(), "estado".to_owned()];
         let row = Row::new(vec![Value::Int(1)]);
         let cells = Cells { columns: &columns, row: &row, before: None };
-        let complaint = StatusSource::Column { index: 1, map: None }.read(&cells).unwrap_err();
+        let complaint = StatusSource::Column(1).read(&cells).unwrap_err();
         assert_eq!(
             complaint.about("status_id").reject(None).reason,
             "column \"estado\" of status_id is mapped, and the row does not carry it"

@@ -4,7 +4,8 @@
 //! mapped is a value, [`Rejection`], and never the end of a stream.
 //!
 //! # Layout
-//! - [`Mapping`]: which column is which field, checked once (`mapping`, `field`)
+//! - [`Mapping`]: which column is which field, checked once (`mapping`, `field`, `derived`)
+//! - [`parse_condition`]: which rows count (`condition`), and what a row says to that (`filter`)
 //! - [`normalize`]: a change to a record, or to the reason why it is none (`normalize`)
 //! - [`store_change`], [`normalize_stored`]: rows in quarantine, and out of it (`stored_row`)
 //! - [`Rejection`]: why a row cannot be mapped (`rejection`)
@@ -14,8 +15,11 @@
 //!   (`zone`)
 
 mod catalogue;
+mod condition;
 mod day;
+mod derived;
 mod field;
+mod filter;
 mod mapping;
 mod normalize;
 mod rejection;
@@ -27,9 +31,10 @@ mod time;
 mod zone;
 
 pub use catalogue::{Category, Status, all, status};
+pub use condition::{ConditionError, parse_condition};
 pub use day::first_instant;
 pub use field::{Field, TimeField};
-pub use mapping::{Mapping, MappingConfig, MappingError, OnDelete};
+pub use mapping::{Mapping, MappingConfig, MappingError, OnDelete, Rows};
 pub use normalize::{Normalized, NormalizedRow, normalize, normalize_row, whole_row};
 pub use rejection::{Rejection, rejection_hint};
 pub use status_change::{RequestKey, StatusChange};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use change::Text;
+use change::{Condition, Text};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
+use crate::derived::{Lookup, Template, joined_key};
 use crate::field::{Field, IdSource, StatusSource, TimeField, TimeSource, ValueMap, is_status};
+use crate::filter::Filter;
 use crate::time::{self, Written};
 use crate::zone::Zone;
 
@@ -16,6 +18,7 @@ pub(crate) const REQUEST_ID: &str = "request_id";
 pub(crate) const OPENING_DATE: &str = "opening_date";
 pub(crate) const STATUS_ID: &str = "status_id";
 pub(crate) const LAST_MODIFIED_DATE: &str = "last_modified_date";
+pub(crate) const WHERE: &str = "where";
 const ON_DELETE: &str = "on_delete";
 
 /// What to say when a row is deleted.
@@ -25,6 +28,15 @@ pub enum OnDelete {
     Ignore,
     /// That its request passed to this status.
     Report(u8),
+}
+
+/// What each row of the table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// A request, in the status that it has now.
+    Requests,
+    /// A status change, which stays as it was written.
+    History,
 }
 
 /// The mapping as configured.
@@ -40,8 +52,12 @@ pub struct MappingConfig {
     pub status_id: Field,
     /// When the request passed to its status.
     pub last_modified_date: TimeField,
-    /// What to say when a row is deleted.
+    /// What to say when a row is deleted, or leaves the condition.
     pub on_delete: OnDelete,
+    /// Which rows count; all of them without one.
+    pub condition: Option<Condition>,
+    /// What each row is.
+    pub rows: Rows,
     /// Nothing that was opened before this day, in `zone`, is ever sent.
     pub floor: NaiveDate,
     /// The zone of days and times in the configuration itself; those in the table have their own.
@@ -65,12 +81,15 @@ pub struct MappingError {
 pub struct Mapping {
     columns: Vec<String>,
     opening_column: Option<usize>,
+    condition: Option<Condition>,
+    rows: Rows,
     pub(crate) service: IdSource,
     pub(crate) request: IdSource,
     pub(crate) opening: TimeSource,
     pub(crate) status: StatusSource,
     pub(crate) modified: TimeSource,
     pub(crate) on_delete: OnDelete,
+    pub(crate) filter: Option<Filter>,
     /// The midnight with which the floor's day begins, in microseconds since the epoch, UTC.
     pub(crate) floor_at: i64,
 }
@@ -100,10 +119,17 @@ impl Mapping {
         }
         let opening = build.time(OPENING_DATE, config.opening_date);
         let status = build.status(config.status_id);
+        if config.rows == Rows::History {
+            build.check_history(&config.last_modified_date, config.on_delete);
+        }
         let modified = build.time(LAST_MODIFIED_DATE, config.last_modified_date);
         let floor_at = build.floor(config.floor);
         build.check_opening(&opening, floor_at, config.floor);
         build.check_on_delete(config.on_delete);
+        let condition = config.condition;
+        let filter = condition
+            .clone()
+            .map(|condition| Filter::new(condition, &mut |column| build.column(WHERE, column)));
         if !build.errors.is_empty() {
             return Err(build.errors);
         }
@@ -113,7 +139,20 @@ impl Mapping {
         };
         let on_delete = config.on_delete;
         let columns = build.columns;
-        Ok(Self { columns, opening_column, service, request, opening, status, modified, on_delete, floor_at })
+        Ok(Self {
+            columns,
+            opening_column,
+            condition,
+            rows: config.rows,
+            service,
+            request,
+            opening,
+            status,
+            modified,
+            on_delete,
+            filter,
+            floor_at,
+        })
     }
 
     /// Every column that is needed, once, in the order in which rows must carry them.
@@ -128,39 +167,47 @@ impl Mapping {
         self.columns.get(self.opening_column?).map(String::as_str)
     }
 
-    /// Whether deleted rows are reported, so that changes must carry their keys.
+    /// Which rows count; all of them without one.
     #[must_use]
-    pub fn reports_deletes(&self) -> bool {
-        matches!(self.on_delete, OnDelete::Report(_))
+    pub fn condition(&self) -> Option<&Condition> {
+        self.condition.as_ref()
+    }
+
+    /// What each row of the table is.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.rows
+    }
+
+    /// Whether changes and copied rows must carry their keys: to report deletes, and to tell the rows of a history
+    /// apart.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        matches!(self.on_delete, OnDelete::Report(_)) || self.rows == Rows::History
     }
 
     /// The first field that is taken from the column at `index`.
     pub(crate) fn field_of(&self, index: usize) -> &'static str {
         let fields = [
-            (SERVICE_ID, id_column(&self.service)),
-            (REQUEST_ID, id_column(&self.request)),
-            (OPENING_DATE, self.opening_column),
-            (STATUS_ID, status_column(&self.status)),
+            (SERVICE_ID, self.service.is_from(index)),
+            (REQUEST_ID, self.request.is_from(index)),
+            (OPENING_DATE, self.opening_column == Some(index)),
+            (STATUS_ID, self.status.is_from(index)),
+            (LAST_MODIFIED_DATE, self.modified.is_from(index)),
         ];
-        fields
-            .into_iter()
-            .find(|(_, column)| *column == Some(index))
-            .map_or(LAST_MODIFIED_DATE, |(field, _)| field)
+        fields.into_iter().find(|(_, is_from)| *is_from).map_or(WHERE, |(field, _)| field)
     }
 }
 
-fn id_column(source: &IdSource) -> Option<usize> {
-    match source {
-        IdSource::Constant(_) => None,
-        IdSource::Column { index, .. } => Some(*index),
-    }
-}
+/// How values of several columns are written in a map.
+const JOINED_HINT: &str = "join one value for each of the columns by \"|\", in their order; NULL is an empty text, \
+                           and a \"|\" or \"\\\" inside a value has a \"\\\" before it";
 
-fn status_column(source: &StatusSource) -> Option<usize> {
-    match source {
-        StatusSource::Constant(_) => None,
-        StatusSource::Column { index, .. } => Some(*index),
-    }
+/// The values of columns, and what they stand for, as configured.
+struct Values {
+    columns: Vec<String>,
+    map: BTreeMap<String, String>,
+    other: Option<String>,
 }
 
 /// A mapping under construction, with everything found wrong so far.
@@ -194,26 +241,36 @@ impl Builder {
         self.columns.len() - 1
     }
 
-    /// The map's entries with their meanings; `None` where no map is configured.
-    fn map<T: Clone>(
+    /// The columns, and the map's entries with their meanings.
+    fn lookup<T: Clone>(
         &mut self,
         field: &'static str,
-        map: Option<BTreeMap<String, String>>,
-        meaning: impl Fn(&mut Self, &str, &str) -> Option<T>,
-    ) -> Option<ValueMap<T>> {
-        let map = map?;
-        if map.is_empty() {
+        values: Values,
+        meaning: impl Fn(&mut Self, &str, &dyn Fn() -> String) -> Option<T>,
+    ) -> Lookup<T> {
+        if values.map.is_empty() {
             self.complain(
                 field,
                 "the map is empty, so no row could be sent",
                 "list values, or leave out `map`",
             );
         }
-        let entries = map
-            .into_iter()
-            .filter_map(|(value, means)| Some((value.as_str().into(), meaning(self, &value, &means)?)))
-            .collect::<Vec<_>>();
-        Some(ValueMap::new(entries))
+        let count = values.columns.len();
+        let indexes = values.columns.into_iter().map(|column| self.column(field, column)).collect();
+        let mut entries: Vec<(Box<str>, T)> = Vec::with_capacity(values.map.len());
+        for (value, means) in values.map {
+            let key = if count > 1 { joined_key(&value, count) } else { Ok(value.clone()) };
+            match key {
+                Ok(key) => {
+                    let what = || format!("the map turns \"{value}\" into \"{means}\"");
+                    entries.extend(meaning(self, &means, &what).map(|meaning| (key.into(), meaning)));
+                }
+                Err(message) => self.complain(field, message, JOINED_HINT),
+            }
+        }
+        let other =
+            values.other.and_then(|means| meaning(self, &means, &|| format!("`other` is \"{means}\"")));
+        Lookup { indexes, map: ValueMap::new(entries), other }
     }
 
     fn id(&mut self, field: &'static str, config: Field) -> IdSource {
@@ -224,17 +281,34 @@ impl Builder {
                 }
                 IdSource::Constant(value.into())
             }
-            Field::Column { column, map } => {
-                let index = self.column(field, column);
-                let map = self.map(field, map, |build, value, means| {
-                    if means.trim_ascii().is_empty() {
-                        let message = format!("the map turns \"{value}\" into an empty id");
-                        build.complain(field, message, "write the id that the value stands for");
-                        return None;
-                    }
-                    Some(Text::from(means))
-                });
-                IdSource::Column { index, map }
+            Field::Column { column, map: None } => IdSource::Column(self.column(field, column)),
+            Field::Column { column, map: Some(map) } => {
+                self.mapped_id(field, Values { columns: vec![column], map, other: None })
+            }
+            Field::Mapped { columns, map, other } => self.mapped_id(field, Values { columns, map, other }),
+            Field::Template(text) => self.template(field, &text),
+        }
+    }
+
+    fn mapped_id(&mut self, field: &'static str, values: Values) -> IdSource {
+        IdSource::Mapped(self.lookup(field, values, |build, means, what| {
+            if means.trim_ascii().is_empty() {
+                let message = format!("{}, which is an empty id", what());
+                build.complain(field, message, "write the id that the value stands for");
+                return None;
+            }
+            Some(Text::from(means))
+        }))
+    }
+
+    fn template(&mut self, field: &'static str, text: &str) -> IdSource {
+        match Template::parse(text, |column| self.column(field, column.to_owned())) {
+            Ok(template) => IdSource::Template(template),
+            Err(message) => {
+                let hint = "write each column's name in braces, such as \"{anio}-{numero}\"; \
+                            a brace itself is written twice";
+                self.complain(field, message, hint);
+                IdSource::Constant(Text::default())
             }
         }
     }
@@ -242,19 +316,28 @@ impl Builder {
     fn status(&mut self, config: Field) -> StatusSource {
         match config {
             Field::Value(value) => StatusSource::Constant(
-                self.status_id(&value, || format!("the constant is \"{value}\"")).unwrap_or_default(),
+                self.status_id(&value, &|| format!("the constant is \"{value}\"")).unwrap_or_default(),
             ),
-            Field::Column { column, map } => {
-                let index = self.column(STATUS_ID, column);
-                let map = self.map(STATUS_ID, map, |build, value, means| {
-                    build.status_id(means, || format!("the map turns \"{value}\" into \"{means}\""))
-                });
-                StatusSource::Column { index, map }
+            Field::Column { column, map: None } => StatusSource::Column(self.column(STATUS_ID, column)),
+            Field::Column { column, map: Some(map) } => {
+                self.mapped_status(Values { columns: vec![column], map, other: None })
+            }
+            Field::Mapped { columns, map, other } => self.mapped_status(Values { columns, map, other }),
+            Field::Template(text) => {
+                let message = format!("the template \"{text}\" makes a text, expected a status id");
+                self.complain(STATUS_ID, message, "name `column`, or `columns`, with a `map`");
+                StatusSource::Constant(0)
             }
         }
     }
 
-    fn status_id(&mut self, text: &str, what: impl FnOnce() -> String) -> Option<u8> {
+    fn mapped_status(&mut self, values: Values) -> StatusSource {
+        StatusSource::Mapped(
+            self.lookup(STATUS_ID, values, |build, means, what| build.status_id(means, what)),
+        )
+    }
+
+    fn status_id(&mut self, text: &str, what: &dyn Fn() -> String) -> Option<u8> {
         let id = text.trim_ascii().parse().ok().filter(|id| is_status(*id));
         if id.is_none() {
             let message = format!("{}, expected a status id from 1 to 21", what());
@@ -306,6 +389,23 @@ impl Builder {
         if !broken && matches!(opening, TimeSource::Constant(at) if *at < floor_at) {
             let message = format!("the constant lies before {floor}, so nothing would ever be sent");
             self.complain(OPENING_DATE, message, "write a later day, or name a column");
+        }
+    }
+
+    fn check_history(&mut self, modified: &TimeField, on_delete: OnDelete) {
+        if !matches!(modified, TimeField::Column { .. }) {
+            self.complain(
+                LAST_MODIFIED_DATE,
+                "each row of a history happened at a moment of its own, and a copy of the table must tell it",
+                "name the column that holds when the request passed to the status",
+            );
+        }
+        if let OnDelete::Report(_) = on_delete {
+            self.complain(
+                ON_DELETE,
+                "a deleted row of a history is no status change of its request",
+                "write on_delete = \"ignore\", or leave it out",
+            );
         }
     }
 
@@ -394,6 +494,26 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_templates_and_joined_maps_are_needed_once_and_belong_to_their_fields() {
+        let derived = MappingConfig {
+            service_id: Field::Mapped {
+                columns: vec!["area".into(), "estado".into()],
+                map: BTreeMap::from([("A|B".into(), "101".into())]),
+                other: None,
+            },
+            request_id: Field::Template("{anio}-{numero}/{area}".into()),
+            ..config()
+        };
+        let mapping = Mapping::new(derived).unwrap();
+        assert_eq!(mapping.columns(), ["area", "estado", "anio", "numero", "apertura", "modificada"]);
+        let fields: Vec<&str> = (0..6).map(|index| mapping.field_of(index)).collect();
+        assert_eq!(
+            fields,
+            ["service_id", "service_id", "request_id", "request_id", "opening_date", "last_modified_date"]
+        );
+    }
+
+    #[test]
     fn an_error_names_what_was_found_and_what_was_expected() {
         let found = |config| complaints(config).pop().unwrap().1;
         #[rustfmt::skip] // A table reads better with one case a line.
@@ -401,7 +521,7 @@ mod tests {
             (MappingConfig { status_id: mapped("estado", &[("A", "22")]), ..config() }, "the map turns \"A\" into \"22\", expected a status id from 1 to 21"),
             (MappingConfig { status_id: Field::Value("Recibido".into()), ..config() }, "the constant is \"Recibido\", expected a status id from 1 to 21"),
             (MappingConfig { status_id: mapped("estado", &[]), ..config() }, "the map is empty, so no row could be sent"),
-            (MappingConfig { service_id: mapped("servicio", &[("A", "")]), ..config() }, "the map turns \"A\" into an empty id"),
+            (MappingConfig { service_id: mapped("servicio", &[("A", "")]), ..config() }, "the map turns \"A\" into \"\", which is an empty id"),
             (MappingConfig { service_id: column(""), ..config() }, "the column's name is empty"),
             (MappingConfig { opening_date: TimeField::Value("13/06/2025".into()), ..config() }, "the constant is \"13/06/2025\", expected a time"),
             (MappingConfig { opening_date: TimeField::Value("2019-12-31".into()), ..config() }, "the constant lies before 2020-01-01, so nothing would ever be sent"),
@@ -410,6 +530,18 @@ mod tests {
         for (config, message) in cases {
             assert_eq!(found(config), message);
         }
+    }
+
+    #[test]
+    fn a_history_needs_its_own_moments_and_reports_no_deletes() {
+        let history = MappingConfig {
+            rows: Rows::History,
+            last_modified_date: TimeField::CommitTime,
+            on_delete: OnDelete::Report(10),
+            ..config()
+        };
+        let fields: Vec<&str> = complaints(history).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, [LAST_MODIFIED_DATE, ON_DELETE]);
     }
 
     #[test]

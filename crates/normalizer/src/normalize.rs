@@ -6,7 +6,7 @@ use change::{Change, Operation, Row, Value};
 
 use crate::field::{Cells, Id};
 use crate::mapping::{
-    LAST_MODIFIED_DATE, Mapping, OPENING_DATE, OnDelete, REQUEST_ID, SERVICE_ID, STATUS_ID,
+    LAST_MODIFIED_DATE, Mapping, OPENING_DATE, OnDelete, REQUEST_ID, Rows, SERVICE_ID, STATUS_ID, WHERE,
 };
 use crate::rejection::{Complaint, Rejection};
 use crate::time;
@@ -20,12 +20,22 @@ pub enum Normalized {
     /// The request is in this status now, and the log does not tell its former one: it is a status change
     /// unless the last known status is the same.
     Candidate(StatusChange),
+    /// A row of a history was altered: it is a status change unless it says what was told of it before.
+    Amended(StatusChange),
     /// A row is gone, and the log tells its key only, which is on the [`Change`]: the request that it was
     /// about passed to this status.
     Deletion {
         /// The status to report.
         status_id: u8,
         /// When the row was deleted, in microseconds since the epoch, UTC.
+        modified_at: i64,
+    },
+    /// A row left the condition, and the log does not tell its former state: if its key, the former one where it was
+    /// altered, is known, this is a deletion, else nothing.
+    Departure {
+        /// The status to report.
+        status_id: u8,
+        /// When the row left, in microseconds since the epoch, UTC.
         modified_at: i64,
     },
     /// Nothing that the dashboard wants to know.
@@ -43,6 +53,8 @@ pub enum NormalizedRow {
     Record(StatusChange),
     /// The request was opened before the floor.
     BeforeFloor,
+    /// The condition leaves the row out.
+    LeftOut,
     /// The row cannot be mapped.
     Rejected(Rejection),
 }
@@ -56,6 +68,10 @@ pub enum NormalizedRow {
 ///   there is none, a left-out status means that the status did not change.
 /// - A deleted row is reported as configured, at the time of the commit.
 /// - What was opened before the floor is recognised first: the oddities of old rows bother nobody.
+/// - Each row of a history is a status change when it is inserted; an update that alters its service, request or status
+///   is one more.
+/// - A row that the condition leaves out is not there: one that enters it is like an insert, and one that leaves it
+///   like a delete.
 #[must_use]
 pub fn normalize(mapping: &Mapping, change: &Change) -> Normalized {
     if change.operation == Operation::Delete {
@@ -74,18 +90,29 @@ pub fn normalize(mapping: &Mapping, change: &Change) -> Normalized {
         return Normalized::Unchanged;
     }
     let cells = Cells { columns: mapping.columns(), row: after, before };
-    if mapping.status.was_left_out(&cells) {
+    match admits(mapping, &cells) {
+        Ok(true) => {}
+        Ok(false) => return departure(mapping, change),
+        Err(complaint) => return refused(mapping, &cells, committed_at, complaint).into(),
+    }
+    // A former row outside the condition was not there.
+    let before = before.filter(|before| matches!(admits(mapping, &alone(mapping, before)), Ok(true)));
+    // Whether the row has just entered the condition is not known without its former state.
+    let was_there = mapping.filter.is_none() || before.is_some();
+    if was_there && mapping.status.was_left_out(&cells) {
         return Normalized::Unchanged;
     }
     let now = match read(mapping, &cells, committed_at) {
         Ok(now) => now,
-        Err(Obstacle::BeforeFloor) => return Normalized::BeforeFloor,
-        Err(Obstacle::Rejected(rejection)) => return Normalized::Rejected(rejection),
+        Err(obstacle) => return obstacle.into(),
     };
-    match before.map(|before| read(mapping, &alone(mapping, before), committed_at)) {
-        Some(Ok(then)) if then.same_status(&now) => Normalized::Unchanged,
-        Some(Ok(_)) => Normalized::Record(now.into()),
-        Some(Err(_)) | None => Normalized::Candidate(now.into()),
+    let then = before.map(|before| read(mapping, &alone(mapping, before), committed_at));
+    match (then, mapping.rows()) {
+        (Some(Ok(then)), _) if then.same_status(&now) => Normalized::Unchanged,
+        (_, Rows::History) if change.operation == Operation::Insert => Normalized::Record(now.into()),
+        (_, Rows::History) => Normalized::Amended(now.into()),
+        (Some(Ok(_)), Rows::Requests) => Normalized::Record(now.into()),
+        (Some(Err(_)) | None, Rows::Requests) => Normalized::Candidate(now.into()),
     }
 }
 
@@ -94,7 +121,12 @@ pub fn normalize(mapping: &Mapping, change: &Change) -> Normalized {
 /// `moment`, in microseconds since the epoch, UTC, stands in for the commit time.
 #[must_use]
 pub fn normalize_row(mapping: &Mapping, row: &Row, moment: i64) -> NormalizedRow {
-    read(mapping, &alone(mapping, row), moment).into()
+    let cells = alone(mapping, row);
+    match admits(mapping, &cells) {
+        Ok(true) => read(mapping, &cells, moment).into(),
+        Ok(false) => NormalizedRow::LeftOut,
+        Err(complaint) => Err(refused(mapping, &cells, moment, complaint)).into(),
+    }
 }
 
 /// The row that `change` tells most of: the row as it became, or as it was for a delete, with cells that
@@ -113,40 +145,95 @@ pub fn whole_row(change: &Change) -> Option<Cow<'_, Row>> {
     Some(Cow::Owned(Row::new(whole)))
 }
 
+/// Whether the row counts.
+fn admits(mapping: &Mapping, cells: &Cells<'_>) -> Result<bool, Complaint> {
+    mapping.filter.as_ref().map_or(Ok(true), |filter| filter.admits(cells))
+}
+
+/// Why a row of which the condition cannot be told is not sent.
+fn refused(mapping: &Mapping, cells: &Cells<'_>, committed_at: i64, complaint: Complaint) -> Obstacle {
+    let request = match read(mapping, cells, committed_at) {
+        Err(Obstacle::BeforeFloor) => return Obstacle::BeforeFloor,
+        Err(Obstacle::Rejected(rejection)) => rejection.request,
+        Ok(reading) => {
+            Some(RequestKey { service_id: reading.service_id.into(), request_id: reading.request_id.into() })
+        }
+    };
+    Obstacle::Rejected(complaint.about(WHERE).reject(request))
+}
+
 fn deletion(mapping: &Mapping, change: &Change, status_id: u8) -> Normalized {
+    match gone(mapping, change, status_id) {
+        Ok(normalized) => normalized,
+        Err(OnlyKey { modified_at }) if mapping.filter.is_none() => {
+            Normalized::Deletion { status_id, modified_at }
+        }
+        // A row that nobody knows was outside the condition, for all that can be told.
+        Err(OnlyKey { modified_at }) => Normalized::Departure { status_id, modified_at },
+    }
+}
+
+/// What it means that a row is outside the condition now.
+fn departure(mapping: &Mapping, change: &Change) -> Normalized {
+    let OnDelete::Report(status_id) = mapping.on_delete else { return Normalized::Unchanged };
+    match gone(mapping, change, status_id) {
+        Ok(normalized) => normalized,
+        Err(OnlyKey { modified_at }) => Normalized::Departure { status_id, modified_at },
+    }
+}
+
+/// The log tells no more of a row that is gone than its key, and when it went.
+struct OnlyKey {
+    modified_at: i64,
+}
+
+/// What it means that the row is gone, as far as its former state tells.
+fn gone(mapping: &Mapping, change: &Change, status_id: u8) -> Result<Normalized, OnlyKey> {
     let modified_at = match time::writable(change.transaction.committed_at) {
         Ok(at) => at,
         Err(complaint) => {
-            return Normalized::Rejected(complaint.about(LAST_MODIFIED_DATE).reject(None));
+            return Ok(Normalized::Rejected(complaint.about(LAST_MODIFIED_DATE).reject(None)));
         }
     };
     let rejection = match &change.before {
         None => Complaint::unknown_deleted_row().reject(None),
         Some(before) => {
             let cells = alone(mapping, before);
-            match read_deleted(mapping, &cells, status_id, modified_at) {
-                Ok(gone) => {
-                    // A row that was in the reported status already does not change it by going away.
-                    return match read(mapping, &cells, modified_at) {
-                        Ok(then) if then.same_status(&gone) => Normalized::Unchanged,
-                        _ => Normalized::Record(gone.into()),
-                    };
-                }
-                Err(Obstacle::BeforeFloor) => return Normalized::BeforeFloor,
-                Err(Obstacle::Rejected(rejection)) => rejection,
+            match admits(mapping, &cells) {
+                Ok(false) => return Ok(Normalized::Unchanged),
+                Ok(true) => match read_deleted(mapping, &cells, status_id, modified_at) {
+                    Ok(gone) => {
+                        // A row that was in the reported status already does not change it by going away.
+                        return Ok(match read(mapping, &cells, modified_at) {
+                            Ok(then) if then.same_status(&gone) => Normalized::Unchanged,
+                            _ => Normalized::Record(gone.into()),
+                        });
+                    }
+                    Err(Obstacle::BeforeFloor) => return Ok(Normalized::BeforeFloor),
+                    Err(Obstacle::Rejected(rejection)) => rejection,
+                },
+                Err(complaint) => match refused(mapping, &cells, modified_at, complaint) {
+                    Obstacle::BeforeFloor => return Ok(Normalized::BeforeFloor),
+                    Obstacle::Rejected(rejection) => rejection,
+                },
             }
         }
     };
-    if change.key.is_some() {
-        Normalized::Deletion { status_id, modified_at }
+    if change.old_key.is_some() || change.key.is_some() {
+        Err(OnlyKey { modified_at })
     } else {
-        Normalized::Rejected(rejection)
+        Ok(Normalized::Rejected(rejection))
     }
 }
 
 /// What it means that `row` was deleted at `modified_at` and that deletes report `status_id`.
 pub(crate) fn delete_row(mapping: &Mapping, row: &Row, status_id: u8, modified_at: i64) -> NormalizedRow {
-    read_deleted(mapping, &alone(mapping, row), status_id, modified_at).into()
+    let cells = alone(mapping, row);
+    match admits(mapping, &cells) {
+        Ok(true) => read_deleted(mapping, &cells, status_id, modified_at).into(),
+        Ok(false) => NormalizedRow::LeftOut,
+        Err(complaint) => Err(refused(mapping, &cells, modified_at, complaint)).into(),
+    }
 }
 
 /// A row that can be sent, with its ids not yet copied: most rows turn out to be unchanged.
@@ -190,6 +277,15 @@ impl From<Result<Reading<'_>, Obstacle>> for NormalizedRow {
             Ok(reading) => Self::Record(reading.into()),
             Err(Obstacle::BeforeFloor) => Self::BeforeFloor,
             Err(Obstacle::Rejected(rejection)) => Self::Rejected(rejection),
+        }
+    }
+}
+
+impl From<Obstacle> for Normalized {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::BeforeFloor => Self::BeforeFloor,
+            Obstacle::Rejected(rejection) => Self::Rejected(rejection),
         }
     }
 }
@@ -437,6 +533,110 @@ mod tests {
             };
             assert_eq!(rejection.code, code);
         }
+    }
+
+    fn only(condition: &str, on_delete: OnDelete) -> Mapping {
+        let condition = Some(crate::parse_condition(condition).unwrap());
+        Mapping::new(crate::MappingConfig { condition, on_delete, ..config() }).unwrap()
+    }
+
+    /// The row with a kind of request, which the condition asks for.
+    fn of_kind(row: Row, kind: &str) -> Row {
+        let kind = [if kind.is_empty() { Value::Null } else { Value::text(kind) }];
+        Row::new([row.cells(), &kind].concat())
+    }
+
+    #[test]
+    fn rows_that_cross_the_condition_come_and_go() {
+        let record = || Normalized::Record(status_change("1", 3));
+        let candidate = || Normalized::Candidate(status_change("1", 3));
+        let gone =
+            || Normalized::Record(StatusChange { modified_at: COMMITTED_AT, ..status_change("1", 10) });
+        let departure = || Normalized::Departure { status_id: 10, modified_at: COMMITTED_AT };
+        let (inside, approved) =
+            (|| of_kind(row("1", "RECIBIDA"), "T"), || of_kind(row("1", "APROBADA"), "T"));
+        let outside = || of_kind(row("1", "APROBADA"), "Q");
+        let odd = || of_kind(row("x", "DESCONOCIDA"), "Q");
+        let null = || of_kind(row("1", "APROBADA"), "");
+        #[rustfmt::skip] // A table reads better with one case a line.
+        let cases = [
+            ("stays in", Some(inside()), approved(), record(), record()),
+            ("stays in, former row not told", None, approved(), candidate(), candidate()),
+            ("enters", Some(outside()), approved(), candidate(), candidate()),
+            ("enters from NULL", Some(null()), approved(), candidate(), candidate()),
+            ("leaves", Some(inside()), outside(), Normalized::Unchanged, gone()),
+            ("leaves to NULL", Some(inside()), null(), Normalized::Unchanged, gone()),
+            ("leaves, former row not told", None, outside(), Normalized::Unchanged, departure()),
+            ("leaves and cannot be mapped", Some(inside()), odd(), Normalized::Unchanged, gone()),
+            ("stays out", Some(odd()), outside(), Normalized::Unchanged, Normalized::Unchanged),
+            ("stays out and cannot be mapped", Some(outside()), odd(), Normalized::Unchanged, Normalized::Unchanged),
+            ("was in the reported status", Some(of_kind(row("1", "ANULADA"), "T")), outside(), Normalized::Unchanged, Normalized::Unchanged),
+        ];
+        let (silent, telling) =
+            (only("tipo = 'T'", OnDelete::Ignore), only("tipo = 'T'", OnDelete::Report(10)));
+        for (name, before, after, ignored, reported) in cases {
+            let change = Change { key: Some(RowKey::from_columns(["1"])), ..change_to(before, after) };
+            assert_eq!(normalize(&silent, &change), ignored, "{name}, ignored");
+            assert_eq!(normalize(&telling, &change), reported, "{name}");
+        }
+        for (name, before, expected) in [
+            ("from inside", Some(inside()), gone()),
+            ("from outside", Some(outside()), Normalized::Unchanged),
+            ("key only", None, departure()),
+        ] {
+            assert_eq!(normalize(&telling, &deleted(before, Some("1"))), expected, "a delete {name}");
+        }
+        for (row, expected) in [(odd(), true), (null(), true), (approved(), false)] {
+            let left_out = normalize_row(&silent, &row, COMMITTED_AT) == NormalizedRow::LeftOut;
+            assert_eq!(left_out, expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_a_history_are_status_changes_of_their_own() {
+        let mapping = Mapping::new(crate::MappingConfig { rows: Rows::History, ..config() }).unwrap();
+        let received = row("1", "RECIBIDA");
+        let record = || Normalized::Record(status_change("1", 9));
+        let amended = || Normalized::Amended(status_change("1", 9));
+        let insert = Change { operation: Operation::Insert, ..change_to(None, received.clone()) };
+        assert_eq!(normalize(&mapping, &insert), record());
+        for (name, before, expected) in [
+            ("an edit of other columns", Some(received.clone()), Normalized::Unchanged),
+            ("a later moment", Some(with(&received, 4, Value::Instant(0))), Normalized::Unchanged),
+            ("former row not told", None, amended()),
+            ("another status", Some(row("1", "APROBADA")), amended()),
+            ("a former row that was rejected", Some(with(&received, 3, Value::Null)), amended()),
+        ] {
+            assert_eq!(normalize(&mapping, &change_to(before, received.clone())), expected, "{name}");
+        }
+        assert_eq!(normalize(&mapping, &deleted(Some(received), Some("1"))), Normalized::Unchanged);
+        assert!(mapping.needs_keys());
+    }
+
+    #[test]
+    fn a_row_of_which_the_condition_cannot_be_told_is_rejected() {
+        let numbers = only("tipo > 5", OnDelete::Ignore);
+        let change = change_to(None, of_kind(row("1", "RECIBIDA"), "T"));
+        let Normalized::Rejected(rejection) = normalize(&numbers, &change) else { panic!("T is no number") };
+        assert_eq!((rejection.code, rejection.field), ("unfit_for_where", "where"));
+        assert_eq!(rejection.request.unwrap().request_id, "1");
+        // The oddities of old rows bother nobody here either.
+        let old = with(&of_kind(row("1", "RECIBIDA"), "T"), 2, Value::text("2012-05-01"));
+        assert_eq!(normalize(&numbers, &change_to(None, old.clone())), Normalized::BeforeFloor);
+        assert_eq!(normalize_row(&numbers, &old, COMMITTED_AT), NormalizedRow::BeforeFloor);
+        // What was not logged comes from the former row, or is not known.
+        let kinds = only("tipo = 'T'", OnDelete::Ignore);
+        let unlogged = with(&of_kind(row("1", "APROBADA"), "T"), 5, Value::Unchanged);
+        let former = of_kind(row("1", "RECIBIDA"), "T");
+        let known = normalize(&kinds, &change_to(Some(former), unlogged.clone()));
+        assert_eq!(known, Normalized::Record(status_change("1", 3)));
+        let Normalized::Rejected(rejection) = normalize(&kinds, &change_to(None, unlogged)) else {
+            panic!("nobody knows whether the row counts");
+        };
+        assert_eq!(rejection.code, "unlogged_value");
+        // It may have entered, and then its status would be news.
+        let unlogged = with(&of_kind(row("1", "APROBADA"), "T"), 3, Value::Unchanged);
+        assert!(matches!(normalize(&kinds, &change_to(None, unlogged)), Normalized::Rejected(_)));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use change::Value;
+use change::{Literal, Value};
 
 use crate::RequestKey;
+use crate::field::Cells;
 
 /// The most characters of an offending value that a reason repeats.
 const QUOTED_CHARS_MAX: usize = 60;
@@ -53,10 +54,11 @@ enum Code {
     NoRow,
     UnknownDeletedRow,
     DamagedRow,
+    UnfitForWhere,
 }
 
 impl Code {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Null,
         Self::Empty,
         Self::Unlogged,
@@ -71,6 +73,7 @@ impl Code {
         Self::NoRow,
         Self::UnknownDeletedRow,
         Self::DamagedRow,
+        Self::UnfitForWhere,
     ];
 
     fn name(self) -> &'static str {
@@ -89,6 +92,7 @@ impl Code {
             Self::NoRow => "no_row",
             Self::UnknownDeletedRow => "unknown_deleted_row",
             Self::DamagedRow => "damaged_row",
+            Self::UnfitForWhere => "unfit_for_where",
         }
     }
 
@@ -120,6 +124,10 @@ impl Code {
                  change the row once, so that it is captured anew"
             }
             Self::NoRow | Self::DamagedRow => "change the row once, so that it is captured anew",
+            Self::UnfitForWhere => {
+                "compare the column with a value of its own kind in `[source] where`, \
+                 then run `bitacora quarantine retry`"
+            }
             Self::UnknownDeletedRow => {
                 "the row is gone, so report the request's end by other means and discard the item"
             }
@@ -132,18 +140,22 @@ impl Code {
 pub(crate) struct Complaint {
     code: Code,
     field: &'static str,
-    /// The column, where one is to blame.
-    column: Option<String>,
+    /// The column or columns, where such are to blame, as a reason names them.
+    columns: Option<String>,
     what: String,
 }
 
 impl Complaint {
     fn new(code: Code, what: impl Into<String>) -> Self {
-        Self { code, field: "", column: None, what: what.into() }
+        Self { code, field: "", columns: None, what: what.into() }
     }
 
     pub(crate) fn null() -> Self {
         Self::new(Code::Null, "is NULL, expected a value")
+    }
+
+    pub(crate) fn all_null() -> Self {
+        Self::new(Code::Null, "are all NULL, expected a value")
     }
 
     pub(crate) fn empty() -> Self {
@@ -160,6 +172,17 @@ impl Complaint {
 
     pub(crate) fn not_in_map(cell: &Value) -> Self {
         Self::new(Code::NotInMap, format!("holds {}, which is not in the map", described(cell)))
+    }
+
+    /// The joined values of several columns are not listed.
+    pub(crate) fn joined_not_in_map(joined: &str) -> Self {
+        let what = format!("hold \"{}\" together, which is not in the map", cut(joined));
+        Self::new(Code::NotInMap, what)
+    }
+
+    /// One of several columns holds a time, or another kind of value that is not joined.
+    pub(crate) fn joined_unfit() -> Self {
+        Self::new(Code::NotInMap, "hold a value that no key of the map can name")
     }
 
     pub(crate) fn not_a_status(cell: &Value) -> Self {
@@ -181,6 +204,16 @@ impl Complaint {
 
     pub(crate) fn year_out_of_range() -> Self {
         Self::new(Code::YearOutOfRange, "holds a time outside the years 0001 to 9999")
+    }
+
+    pub(crate) fn unfit_for_where(cell: &Value, literal: &Literal) -> Self {
+        let other = match literal {
+            Literal::Text(text) => format!("the text '{}'", cut(text)),
+            Literal::Number(number) => format!("the number {}", cut(number)),
+            Literal::Bool(truth) => format!("the truth value {truth}"),
+        };
+        let what = format!("holds {}, which cannot be compared with {other}", described(cell));
+        Self::new(Code::UnfitForWhere, what)
     }
 
     pub(crate) fn missing_column() -> Self {
@@ -210,7 +243,19 @@ impl Complaint {
 
     /// The same complaint about this column.
     pub(crate) fn in_column(mut self, column: &str) -> Self {
-        self.column = Some(column.to_owned());
+        self.columns = Some(format!("column \"{column}\""));
+        self
+    }
+
+    /// The same complaint about the columns at these places, as far as their names are known.
+    pub(crate) fn in_columns(mut self, cells: &Cells<'_>, indexes: &[usize]) -> Self {
+        let named: Vec<String> =
+            indexes.iter().filter_map(|index| Some(format!("\"{}\"", cells.columns.get(*index)?))).collect();
+        self.columns = match &*named {
+            [] => None,
+            [one] => Some(format!("column {one}")),
+            several => Some(format!("columns {}", several.join(", "))),
+        };
         self
     }
 
@@ -221,8 +266,8 @@ impl Complaint {
 
     /// The rejection of the row, with the request it is about where that is known.
     pub(crate) fn reject(self, request: Option<RequestKey>) -> Rejection {
-        let reason = match (self.column, self.field) {
-            (Some(column), field) => format!("column \"{column}\" of {field} {}", self.what),
+        let reason = match (self.columns, self.field) {
+            (Some(columns), field) => format!("{columns} of {field} {}", self.what),
             (None, "") => self.what,
             (None, field) => format!("{field} {}", self.what),
         };

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use crate::{Field, Mapping, MappingConfig, OnDelete, TimeField};
+use crate::{Field, Mapping, MappingConfig, OnDelete, Rows, TimeField};
 
 /// 2025-06-13T12:00:00Z, which is 08:00 in Santo Domingo.
 pub(crate) const OPENED_AT: i64 = 1_749_816_000_000_000;
@@ -45,6 +45,8 @@ fn config_of(statuses: &[(&str, &str)]) -> MappingConfig {
         status_id: Field::Column { column: "estado".into(), map: map(statuses) },
         last_modified_date: TimeField::Column { column: "modificada".into(), time_zone: Some(zone) },
         on_delete: OnDelete::Ignore,
+        condition: None,
+        rows: Rows::Requests,
         floor: NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
         zone,
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use change::{Beginning, Begun, Checkpoint, Retry, Source, SourceError, SourceErrorKind};
 use chrono::Utc;
 use ledger::{CopyId, CopyKind, GapFound, NewCopy};
-use normalizer::Mapping;
+use normalizer::{Mapping, Rows};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,8 @@ impl<S: Source> Capture<S> {
     }
 
     async fn keep_streaming(&self) -> Result<(), PipelineError> {
+        let history = self.mapping.borrow().rows() == Rows::History;
+        self.ledger.call(move |ledger| ledger.declare_rows(history)).await?;
         let mut pause = PAUSE_FIRST;
         let mut streamed = false;
         loop {

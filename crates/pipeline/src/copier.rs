@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::error::PipelineError;
-use crate::ingest::stage;
+use crate::ingest::{lacks_keys, stage};
 use crate::ledger_thread::LedgerThread;
 use crate::settings::CaptureSettings;
 
@@ -75,6 +75,7 @@ impl<S: Source> Copier<S> {
             stored?;
             let Some(page) = page? else { break };
             scanned += page.rows.len() as u64;
+            self.require_keys(&page)?;
             gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
@@ -111,12 +112,20 @@ impl<S: Source> Copier<S> {
             place.map_err(|_| PipelineError::Stopped)?.forget();
             let Some(page) = snapshot.next_page().await? else { return Ok(()) };
             scanned += page.rows.len() as u64;
+            self.require_keys(&page)?;
             let page = self.store_fenced(copy, page).await?;
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
             self.throttle(started, scanned).await;
         }
+    }
+
+    fn require_keys(&self, page: &Page) -> Result<(), PipelineError> {
+        if lacks_keys(&self.mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
+            return Err(PipelineError::no_key());
+        }
+        Ok(())
     }
 
     async fn store_fenced(&self, copy: CopyId, page: Page) -> Result<WaitingPage, PipelineError> {

@@ -42,6 +42,14 @@ impl PipelineError {
         Self::Refused { message: message.into(), hint: hint.into() }
     }
 
+    /// The table has no key by which the rows of a history could be told apart.
+    pub(crate) fn no_key() -> Self {
+        Self::refused(
+            "`[source] rows` is \"history\", and the table has no key by which its rows are told apart",
+            "give the table a primary key; the connector goes on from where it stopped",
+        )
+    }
+
     /// What the operator should do, where it is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use change::{Batch, Change, Page, Row, Transaction};
+use change::{Batch, Change, Page, Row, RowKey, Transaction};
 use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
 use ledger::{Captured, Entry, Ingest, RejectedRow, StagedPage, StagedRows};
-use normalizer::{Mapping, Normalized, NormalizedRow, Rejection};
+use normalizer::{Mapping, Normalized, NormalizedRow, Rejection, Rows};
 
 /// Turns a piece of the log into what the ledger stores of it.
 pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Ingest {
@@ -22,7 +22,9 @@ pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Inges
             Normalized::Unchanged | Normalized::BeforeFloor => continue,
             Normalized::Record(status_change) => Entry::Record(status_change),
             Normalized::Candidate(status_change) => Entry::Candidate(status_change),
+            Normalized::Amended(status_change) => Entry::Amended(status_change),
             Normalized::Deletion { status_id, modified_at } => Entry::Deletion { status_id, modified_at },
+            Normalized::Departure { status_id, modified_at } => Entry::Departure { status_id, modified_at },
             Normalized::Rejected(rejection) => {
                 let broken = rejection.request.clone();
                 ingest.rejected.push(rejected_change(mapping, &change, rejection));
@@ -38,7 +40,12 @@ pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Inges
 }
 
 fn captured(entry: Entry, change: Change) -> Captured {
-    Captured { entry, row_key: change.key, old_row_key: change.old_key, transaction: change.transaction }
+    let (row_key, old_row_key) = match entry {
+        // The row that left was known by the key that it had.
+        Entry::Departure { .. } => (change.old_key.or(change.key), None),
+        _ => (change.key, change.old_key),
+    };
+    Captured { entry, row_key, old_row_key, transaction: change.transaction }
 }
 
 fn rejected_change(mapping: &Mapping, change: &Change, rejection: Rejection) -> RejectedRow {
@@ -47,6 +54,7 @@ fn rejected_change(mapping: &Mapping, change: &Change, rejection: Rejection) -> 
         code: rejection.code,
         reason: rejection.reason,
         request: rejection.request,
+        row_key: change.key.clone().filter(|_| mapping.rows() == Rows::History),
         row: normalizer::store_change(mapping, change),
         position: Some(transaction.position.clone()),
         at: transaction.committed_at,
@@ -65,24 +73,36 @@ pub(crate) fn stage(mapping: &Mapping, page: Page, moment: i64, zone: Tz) -> Sta
     };
     for (row, key) in page.rows {
         match normalizer::normalize_row(mapping, &row, moment) {
-            NormalizedRow::BeforeFloor => {}
+            NormalizedRow::BeforeFloor | NormalizedRow::LeftOut => {}
             NormalizedRow::Record(change) => {
                 let month = month_of(change.opening_at, zone);
                 staged.rows.push(&change, month, key.as_ref());
             }
             NormalizedRow::Rejected(rejection) => {
-                staged.rejected.push(rejected_row(mapping, &row, rejection, moment));
+                let key = key.filter(|_| mapping.rows() == Rows::History);
+                staged.rejected.push(rejected_row(mapping, (&row, key), rejection, moment));
             }
         }
     }
     staged
 }
 
-fn rejected_row(mapping: &Mapping, row: &Row, rejection: Rejection, moment: i64) -> RejectedRow {
+/// Whether a row of a history came without the key that tells it apart.
+pub(crate) fn lacks_keys<'a>(mapping: &Mapping, mut keys: impl Iterator<Item = Option<&'a RowKey>>) -> bool {
+    mapping.rows() == Rows::History && keys.any(|key| key.is_none())
+}
+
+fn rejected_row(
+    mapping: &Mapping,
+    (row, row_key): (&Row, Option<RowKey>),
+    rejection: Rejection,
+    moment: i64,
+) -> RejectedRow {
     RejectedRow {
         code: rejection.code,
         reason: rejection.reason,
         request: rejection.request,
+        row_key,
         row: normalizer::store_row(mapping, row),
         position: None,
         at: moment,

@@ -163,11 +163,13 @@ impl Requests {
     /// Maps and sends quarantined items again with `mended`, by which new changes are mapped from now on.
     ///
     /// # Errors
-    /// When `mended` needs other columns than the open stream carries, or when the ledger fails.
+    /// When `mended` needs other columns or other rows than the running loops read, or when the ledger fails.
     pub async fn retry_quarantine(&self, mended: Mapping) -> Result<RetryReport, PipelineError> {
-        if mended.columns() != self.mapping.borrow().columns() {
+        let present = self.mapping.borrow().clone();
+        let same_rows = mended.condition() == present.condition() && mended.rows() == present.rows();
+        if mended.columns() != present.columns() || !same_rows {
             return Err(PipelineError::refused(
-                "the mended mapping needs other columns than the running daemon reads",
+                "the mended configuration needs other columns, or other rows, than the running daemon reads",
                 "restart the daemon, then run `bitacora quarantine retry` again",
             ));
         }

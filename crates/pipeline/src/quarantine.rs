@@ -21,6 +21,8 @@ pub struct RetryReport {
     pub mapped: u64,
     /// Rows that turned out to be older than the floor date and are never sent.
     pub before_floor: u64,
+    /// Rows that the condition leaves out now, and that are never sent.
+    pub left_out: u64,
     /// Rows that still cannot be mapped and stay, with their present reason.
     pub still_rejected: u64,
     /// Refused records that go again with the next flush.
@@ -69,7 +71,11 @@ fn resolve(mapping: &Mapping, row: &RowForRetry, zone: Tz, report: &mut RetryRep
         }
         NormalizedRow::BeforeFloor => {
             report.before_floor += 1;
-            Resolution::BeforeFloor
+            Resolution::NothingOwed
+        }
+        NormalizedRow::LeftOut => {
+            report.left_out += 1;
+            Resolution::NothingOwed
         }
         NormalizedRow::Rejected(rejection) => {
             report.still_rejected += 1;

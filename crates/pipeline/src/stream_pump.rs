@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 
-use change::{Batch, ChangeStream, Incident, Position, Source};
+use change::{Batch, ChangeStream, Incident, Operation, Position, Source};
 use chrono::Utc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -16,7 +16,7 @@ use crate::capture::Capture;
 use crate::copier::{WaitingPage, places};
 use crate::error::PipelineError;
 use crate::health::SourceState;
-use crate::ingest::ingest;
+use crate::ingest::{ingest, lacks_keys};
 use crate::ledger_thread::Stored;
 use crate::upkeep::settle_all;
 
@@ -90,6 +90,10 @@ impl<'a, S: Source> Pump<'a, S> {
         let position = batch.position.clone();
         let facts = (batch.changes.last().map(|change| change.transaction.committed_at), batch.caught_up);
         let mapping = self.capture.mapping.borrow().clone();
+        let inserted = batch.changes.iter().filter(|change| change.operation != Operation::Delete);
+        if lacks_keys(&mapping, inserted.map(|change| change.key.as_ref())) {
+            return Err(PipelineError::no_key());
+        }
         let ingest = ingest(&mapping, batch, Utc::now().timestamp_micros());
         let rejected = ingest.rejected.len();
         let durable = self.capture.ledger.append(ingest).await?;

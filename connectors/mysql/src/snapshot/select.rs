@@ -2,6 +2,7 @@
 
 use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
 
+use super::condition;
 use super::cursor::{self, KeyPart};
 use crate::catalog::{Column, Table};
 use crate::name::quote_ident;
@@ -16,7 +17,7 @@ pub(super) struct Copied {
     columns: String,
     table: String,
     index: String,
-    /// What leaves old rows out; empty for nothing.
+    /// What leaves rows out that are too old or do not count; empty for nothing.
     filter: Option<String>,
     kinds: Vec<Kind>,
     key_kinds: Vec<Kind>,
@@ -54,7 +55,7 @@ impl Copied {
             columns: columns.join(", "),
             table: table.quoted(),
             index: quote_ident(&table.key_name),
-            filter: filter(table, scope),
+            filter: condition::filter(&table.columns, scope),
             kinds,
             key_kinds: valued.iter().filter_map(|column| column.key_kind()).collect(),
             parts,
@@ -133,18 +134,4 @@ impl Copied {
             kept,
         })
     }
-}
-
-/// Leaves out what was opened before the day, as far as the column can be compared with a day. Rows whose day is no
-/// day stay in: they are told to the operator, and years before 1000 stand for all of those
-/// (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
-fn filter(table: &Table, scope: &Scope) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
-    table.columns.iter().find(is_time)?;
-    let column = quote_ident(&since.column);
-    Some(format!(
-        "({column} >= DATE '1970-01-01' + INTERVAL {} DAY OR {column} < DATE '1000-01-01' OR {column} IS NULL)",
-        since.day
-    ))
 }

@@ -132,6 +132,7 @@ struct Counts {
     rows: u64,
     months: BTreeMap<u32, u64>,
     before_floor: u64,
+    left_out: u64,
     outside: u64,
     rejected: BTreeMap<&'static str, (u64, String)>,
 }
@@ -157,6 +158,7 @@ async fn dry_run(config: &Config, range: BackfillRange) -> Result<Exit, Failure>
                     *counts.months.entry(month).or_default() += 1;
                 }
                 NormalizedRow::BeforeFloor => counts.before_floor += 1,
+                NormalizedRow::LeftOut => counts.left_out += 1,
                 NormalizedRow::Rejected(rejection) => {
                     counts.rejected.entry(rejection.code).or_insert((0, rejection.reason)).0 += 1;
                 }
@@ -183,6 +185,9 @@ fn report_dry_run(config: &Config, counts: &Counts) -> Result<Exit, Failure> {
         counted(counts.before_floor, "row"),
         config.backfill.from
     ))?;
+    if counts.left_out > 0 {
+        say(&format!("{} do not meet `[source] where`", counted(counts.left_out, "row")))?;
+    }
     if counts.outside > 0 {
         say(&format!("{} lie outside --from and --to", counted(counts.outside, "row")))?;
     }

@@ -112,8 +112,8 @@ async fn retry(config: &Config) -> Result<Exit, Failure> {
 }
 
 fn tell(report: &RetryReport) -> Result<(), Failure> {
-    let RetryReport { mapped, before_floor, still_rejected, records } = *report;
-    if mapped + before_floor + still_rejected + records == 0 {
+    let RetryReport { mapped, before_floor, left_out, still_rejected, records } = *report;
+    if mapped + before_floor + left_out + still_rejected + records == 0 {
         return say("nothing is in quarantine");
     }
     say(&format!(
@@ -123,6 +123,9 @@ fn tell(report: &RetryReport) -> Result<(), Failure> {
     ))?;
     if before_floor > 0 {
         say(&format!("{} turned out to be older than the first day to send", counted(before_floor, "row")))?;
+    }
+    if left_out > 0 {
+        say(&format!("{} turned out not to meet `[source] where`", counted(left_out, "row")))?;
     }
     if still_rejected > 0 {
         say(&format!(

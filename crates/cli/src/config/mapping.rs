@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use change::Condition;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use normalizer::{Field, Mapping, MappingConfig, OnDelete, TimeField};
+use normalizer::{Field, Mapping, MappingConfig, OnDelete, Rows, TimeField};
 use toml::de::DeValue;
 
 use super::item::Item;
@@ -16,8 +17,14 @@ use super::reader::Section;
 /// The greatest id of the dashboard's status catalogue.
 const STATUS_MAX: i64 = 21;
 
-/// Reads the section; `floor` and `zone` come from the sections `[backfill]` and `[schedule]`.
-pub(super) fn read(section: &Section<'_, '_>, floor: NaiveDate, zone: Tz) -> Option<MappingConfig> {
+/// Reads the section; which rows count and what they are, `floor` and `zone` come from the sections `[source]`,
+/// `[backfill]` and `[schedule]`.
+pub(super) fn read(
+    section: &Section<'_, '_>,
+    (condition, rows): (Option<Condition>, Rows),
+    floor: NaiveDate,
+    zone: Tz,
+) -> Option<MappingConfig> {
     let service_id = section.required("service_id").and_then(|item| field(&item));
     let request_id = section.required("request_id").and_then(|item| field(&item));
     let opening_date = section.required("opening_date").and_then(|item| time_field(&item));
@@ -36,6 +43,8 @@ pub(super) fn read(section: &Section<'_, '_>, floor: NaiveDate, zone: Tz) -> Opt
         status_id: status_id.clone().unwrap_or(Field::Column { column: harmless(), map: None }),
         last_modified_date: last_modified_date.clone().unwrap_or(TimeField::CommitTime),
         on_delete: on_delete.unwrap_or(OnDelete::Ignore),
+        condition,
+        rows,
         floor,
         zone,
     };
@@ -60,19 +69,79 @@ fn table_of_field<'r, 't>(item: &Item<'r, 't>) -> Option<Section<'r, 't>> {
 
 fn field(item: &Item<'_, '_>) -> Option<Field> {
     let section = table_of_field(item)?;
-    let column = section.optional("column");
-    let value = section.optional("value");
+    let origins = [
+        section.optional("column").map(Origin::Column),
+        section.optional("columns").map(Origin::Columns),
+        section.optional("value").map(Origin::Value),
+        section.optional("template").map(Origin::Template),
+    ];
     let map = section.maybe("map", map);
-    match (column, value) {
-        (Some(column), None) => Some(Field::Column { column: column.text()?, map: map? }),
-        (None, Some(value)) => {
-            let value = constant(&value)?;
-            if map?.is_some() {
-                return item.problem("a constant has no `map`", Some("leave out `map`".into()));
-            }
-            Some(Field::Value(value))
+    let other = section.maybe("other", constant);
+    let mut origins = origins.into_iter().flatten();
+    let (Some(origin), None) = (origins.next(), origins.next()) else {
+        let is_there = ["column", "columns", "value", "template"].iter().any(|name| section.has(name));
+        return one_origin(item, is_there, "`column`, `columns`, `value` or `template`");
+    };
+    let (map, other) = (map?, other?);
+    if map.is_none() && other.is_some() {
+        return section.problem(
+            "other",
+            "stands for values that `map` does not list, and there is no `map`",
+            "add `map`, or leave out `other`",
+        );
+    }
+    match (origin, map) {
+        (Origin::Column(column), None) => Some(Field::Column { column: column.text()?, map: None }),
+        (Origin::Column(column), map @ Some(_)) if other.is_none() => {
+            Some(Field::Column { column: column.text()?, map })
         }
-        (column, _) => one_origin(item, column.is_some(), "`column` or `value`"),
+        (Origin::Column(column), Some(map)) => {
+            Some(Field::Mapped { columns: vec![column.text()?], map, other })
+        }
+        (Origin::Columns(columns), Some(map)) => {
+            Some(Field::Mapped { columns: names(&columns)?, map, other })
+        }
+        (Origin::Columns(columns), None) => columns.problem(
+            "the values of several columns mean something only through `map`",
+            Some("add a `map` of joined values, such as map = { \"APROBADA|PARCIAL\" = 4 }".into()),
+        ),
+        (Origin::Value(value), None) => Some(Field::Value(constant(&value)?)),
+        (Origin::Template(template), None) => Some(Field::Template(template.text()?)),
+        (Origin::Value(_), Some(_)) => {
+            item.problem("a constant has no `map`", Some("leave out `map`".into()))
+        }
+        (Origin::Template(_), Some(_)) => item.problem(
+            "a template has no `map`",
+            Some("leave out `map`, or name `columns` instead of the template".into()),
+        ),
+    }
+}
+
+/// What a field is taken from.
+enum Origin<'r, 't> {
+    Column(Item<'r, 't>),
+    Columns(Item<'r, 't>),
+    Value(Item<'r, 't>),
+    Template(Item<'r, 't>),
+}
+
+/// The names of two or more columns, each once.
+fn names(item: &Item<'_, '_>) -> Option<Vec<String>> {
+    let names: Vec<Option<String>> = item.list()?.iter().map(Item::text).collect();
+    let names: Vec<String> = names.into_iter().collect::<Option<_>>()?;
+    if names.len() < 2 {
+        return item.problem(
+            "expected two or more columns",
+            Some("write `column` for a single one, and two or more names here".into()),
+        );
+    }
+    let repeated =
+        names.iter().enumerate().find(|(place, name)| names.iter().take(*place).any(|known| known == *name));
+    match repeated {
+        Some((_, name)) => {
+            item.problem(format!("names \"{name}\" twice"), Some("name each column once".into()))
+        }
+        None => Some(names),
     }
 }
 

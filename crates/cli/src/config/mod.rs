@@ -34,7 +34,7 @@ mod wiring;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use normalizer::MappingConfig;
+use normalizer::{MappingConfig, Rows};
 use toml::de::DeTable;
 
 pub use alerts::{AlertsConfig, EmailConfig};
@@ -143,7 +143,9 @@ fn read<'t>(reader: &Reader<'_>, document: &'t DeTable<'t>, path: &Path) -> Opti
     let zone = schedule.as_ref().map(|schedule| schedule.zone).unwrap_or_default();
     let backfill = backfill::read(&root.section("backfill"), zone);
     let floor = backfill.as_ref().map_or_else(earliest, |backfill| backfill.from);
-    let mapping = mapping::read(&root.required_section("mapping"), floor, zone);
+    let which =
+        source.as_ref().map_or((None, Rows::Requests), |source| (source.condition.clone(), source.rows));
+    let mapping = mapping::read(&root.required_section("mapping"), which, floor, zone);
     let ledger = ledger::read(&root.required_section("ledger"));
     let alerts = alerts::read(&root.section("alerts"));
     let status = status::read(&root.section("status"));

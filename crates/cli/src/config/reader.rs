@@ -133,6 +133,11 @@ impl<'r, 't> Section<'r, 't> {
         self.entries.is_some()
     }
 
+    /// Whether the document has this key here.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(name))
+    }
+
     /// Notes a mistake of one of its keys, even of one that it lacks, or of the section as a whole (`""`).
     pub(super) fn problem<T>(
         &self,
@@ -209,7 +214,7 @@ impl<'r, 't> Section<'r, 't> {
     /// A section inside this one that must be there.
     pub(super) fn required_section(&self, name: &'static str) -> Section<'r, 't> {
         let section = self.section(name);
-        if !self.entries.is_some_and(|entries| entries.contains_key(name)) {
+        if !self.has(name) {
             section.problem::<()>("", "missing section", format!("add [{}] and its keys", section.path));
         }
         section

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use change::Condition;
+use normalizer::Rows;
+
 use super::certificate::{self, CertificateFile};
 use super::item::Item;
 use super::reader::Section;
@@ -85,6 +88,10 @@ pub struct SourceConfig {
     pub password: Option<Secret>,
     /// The table, as written.
     pub table: String,
+    /// Which of its rows count; all of them without one.
+    pub condition: Option<Condition>,
+    /// What each of its rows is.
+    pub rows: Rows,
     /// How the connection is protected.
     pub tls: Tls,
     /// The private authority that signed the server's certificate.
@@ -134,6 +141,8 @@ const TLS_NAMES: [(&str, Tls); 4] = [
     ("verify-full", Tls::VerifyFull),
 ];
 
+const ROWS_NAMES: [(&str, Rows); 2] = [("requests", Rows::Requests), ("history", Rows::History)];
+
 pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
     let engine = section.required("engine").and_then(|item| engine(&item));
     let host = section.required("host").and_then(|item| host(&item));
@@ -143,6 +152,8 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
     let user = section.required("user").and_then(|item| item.text());
     let password = section.maybe("password", Item::secret);
     let table = section.required("table").and_then(|item| item.text());
+    let condition = section.maybe("where", condition);
+    let rows = section.or("rows", Rows::Requests, |item| item.choice(&ROWS_NAMES));
     let tls = section.or("tls", Tls::VerifyFull, |item| item.choice(&TLS_NAMES));
     let tls_ca = section.maybe("tls_ca", certificate::read);
     let least = Duration::from_secs(1);
@@ -158,6 +169,8 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
         user: user?,
         password: password?,
         table: table?,
+        condition: condition?,
+        rows: rows?,
         tls: tls?,
         tls_ca: tls_ca?,
         snapshot_max: snapshot_max?,
@@ -173,6 +186,13 @@ fn engine(item: &Item<'_, '_>) -> Option<Engine> {
         return item.problem("\"mariadb\" is spelt \"mysql\" here", Some("write engine = \"mysql\"".into()));
     }
     item.choice(&Engine::NAMES)
+}
+
+fn condition(item: &Item<'_, '_>) -> Option<Condition> {
+    match normalizer::parse_condition(&item.text()?) {
+        Ok(condition) => Some(condition),
+        Err(error) => item.problem(error.to_string(), Some(error.hint)),
+    }
 }
 
 fn host(item: &Item<'_, '_>) -> Option<String> {

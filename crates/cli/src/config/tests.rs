@@ -266,6 +266,72 @@ fn mistakes_in_the_mapping() {
 }
 
 #[test]
+fn fields_may_be_made_of_several_columns() {
+    let field = |line: &str| parse(&with("mapping", line)).unwrap().mapping;
+    let template = field("request_id = { template = \"{anio}-{numero}\" }").request_id;
+    assert_eq!(template, Field::Template("{anio}-{numero}".into()));
+    let pair = field("status_id = { columns = [\"estado\", \"sub\"], map = { \"A|1\" = 9 }, other = 21 }");
+    let Field::Mapped { columns, map, other } = pair.status_id else { panic!("a map of joined values") };
+    assert_eq!(columns, ["estado", "sub"]);
+    assert_eq!(map.get("A|1").map(String::as_str), Some("9"));
+    assert_eq!(other.as_deref(), Some("21"));
+}
+
+#[test]
+fn mistakes_in_fields_of_several_columns() {
+    let messages = mistakes_with(&[
+        ("mapping", "request_id = { template = \"{anio\" }"),
+        ("mapping", "request_id = { template = \"SOL\" }"),
+        ("mapping", "request_id = { template = \"{a}\", column = \"a\" }"),
+        ("mapping", "request_id = { template = \"{a}\", map = { A = \"1\" } }"),
+        ("mapping", "status_id = { template = \"{a}\" }"),
+        ("mapping", "status_id = { columns = [\"a\", \"b\"] }"),
+        ("mapping", "status_id = { columns = [\"a\"], map = { A = 1 } }"),
+        ("mapping", "status_id = { columns = [\"a\", \"a\"], map = { \"A|B\" = 1 } }"),
+        ("mapping", "status_id = { columns = \"a\", map = { A = 1 } }"),
+        (
+            "mapping",
+            "status_id = { columns = [\"a\", \"b\"], map = { A = 1, 'B\\|' = 2, 'C\\D|' = 3, \"E|F\" = 99 } }",
+        ),
+        ("mapping", "status_id = { column = \"estado\", other = 21 }"),
+        ("mapping", "status_id = { column = \"estado\", map = { A = 1 }, other = 22 }"),
+        ("mapping", "service_id = { column = \"servicio\", map = { A = \"1\" }, other = \"\" }"),
+        ("mapping", "opening_date = { columns = [\"a\", \"b\"] }"),
+    ]);
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn a_condition_is_read_and_belongs_to_source_and_mapping() {
+    let config = parse(&with("source", "where = \"tipo = 'TRAMITE' AND anio >= 2020\"")).unwrap();
+    assert!(config.source.condition.is_some());
+    assert_eq!(config.mapping.condition, config.source.condition);
+}
+
+#[test]
+fn a_history_is_asked_for_in_the_source() {
+    assert_eq!(parse(LEAST).unwrap().mapping.rows, Rows::Requests);
+    let text =
+        with("source", "rows = \"history\"").replace("{ commit_time = true }", "{ column = \"fecha\" }");
+    assert_eq!(parse(&text).unwrap().mapping.rows, Rows::History);
+    let messages = mistakes_with(&[("source", "rows = \"histroy\""), ("source", "rows = \"history\"")]);
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn mistakes_in_the_condition() {
+    let messages = mistakes_with(&[
+        ("source", "where = \"tipo LIKE 'T%'\""),
+        ("source", "where = \"tipo = 'TRAMITE' AND\""),
+        ("source", "where = 'tipo = \"TRAMITE\"'"),
+        ("source", "where = \"\""),
+        ("source", "where = \"\"\"\n  tipo = 'A'\n  AND lower(clase) = 'b'\"\"\""),
+        ("source", "where = true"),
+    ]);
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
 fn mistakes_in_the_schedule() {
     let messages = mistakes_with(&[
         ("schedule", "flush_at = \"02:00\""),

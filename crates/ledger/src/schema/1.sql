@@ -6,8 +6,8 @@ CREATE TABLE meta(
     value NOT NULL
 ) WITHOUT ROWID;
 
--- The log: only ever appended by rising seq; what the stream brings comes by way of captured_block. Rows above
--- committed_seq belong to a transaction whose commit has not been read yet. Rows up to settled_seq are status changes.
+-- The log: only ever appended by rising seq. Rows above committed_seq belong to a transaction whose
+-- commit has not been read yet. Rows up to settled_seq are status changes.
 CREATE TABLE change(
     seq          INTEGER PRIMARY KEY,
     kind         INTEGER NOT NULL, -- 0 record, 1 candidate, 2 deletion, 3 broken, 4 row mapped again, 5 record sent again
@@ -23,13 +23,6 @@ CREATE TABLE change(
     captured_at  INTEGER NOT NULL,
     origin       INTEGER NOT NULL, -- 0 stream, 1 repair, 2 retry
     batch_id     INTEGER NOT NULL DEFAULT 0
-);
-
--- Captured rows of the log until they are settled, many packed into one: see captured_block.rs.
-CREATE TABLE captured_block(
-    last_seq  INTEGER PRIMARY KEY, -- of its last row
-    first_seq INTEGER NOT NULL,
-    rows      BLOB NOT NULL
 );
 
 -- Places in the log where rows of a copy are merged. The seqs after one belong to what the merge finds.

@@ -157,6 +157,7 @@ pub(crate) fn rejected(request: Option<RequestKey>) -> RejectedRow {
         code: "unknown_status",
         reason: "estado is \"X\", which is not in the map".into(),
         request,
+        row_key: None,
         row: r#"{"estado":"X"}"#.into(),
         position: Some(Position::new("0/1")),
         at: NOW,

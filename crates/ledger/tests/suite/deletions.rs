@@ -8,6 +8,10 @@ fn deleted(key: &str) -> Captured {
     captured(Entry::Deletion { status_id: 10, modified_at: 0 }, Some(key), None)
 }
 
+fn departed(key: &str) -> Captured {
+    captured(Entry::Departure { status_id: 10, modified_at: 0 }, Some(key), None)
+}
+
 fn keyed(text: &str, key: &str) -> Captured {
     captured(candidate(text), Some(key), None)
 }
@@ -71,6 +75,22 @@ fn a_deletion_after_a_rejected_row_is_reported_with_what_was_known() {
         0,
     );
     check(&[vec![captured(broken("101", "A"), Some("k1"), None), deleted("k1")]], &[], 1);
+}
+
+#[test]
+fn a_row_that_departs_is_reported_once_and_only_where_it_was_known() {
+    check(&[vec![departed("k1")], vec![departed("k2"), deleted("k2")]], &[], 1);
+    check(
+        &[vec![keyed("101 A 9", "k1"), departed("k1"), departed("k1")], vec![departed("k1")]],
+        &["101 A 9", "101 A 10"],
+        0,
+    );
+    check(
+        &[vec![keyed("101 A 9", "k1")], vec![departed("k1"), keyed("101 A 9", "k1")], vec![departed("k1")]],
+        &["101 A 9", "101 A 10", "101 A 9", "101 A 10"],
+        0,
+    );
+    check(&[vec![keyed("101 A 10", "k1"), departed("k1")]], &["101 A 10"], 0);
 }
 
 #[test]

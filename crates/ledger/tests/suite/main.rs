@@ -15,6 +15,8 @@ mod delivery;
 #[cfg(test)]
 mod file;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod ingesting;
 #[cfg(test)]
 mod life;

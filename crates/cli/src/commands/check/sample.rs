@@ -21,11 +21,13 @@ pub(super) fn look_at(mapping: &Mapping, rows: &[Row], unreadable: bool, now: Da
     }
     let mut mapped = 0_u64;
     let mut old = 0_u64;
+    let mut left_out = 0_u64;
     let mut rejected: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
     for row in rows {
         match normalize_row(mapping, row, now.timestamp_micros()) {
             NormalizedRow::Record(_) => mapped += 1,
             NormalizedRow::BeforeFloor => old += 1,
+            NormalizedRow::LeftOut => left_out += 1,
             NormalizedRow::Rejected(rejection) => {
                 *rejected.entry((rejection.code, rejection.reason)).or_default() += 1;
             }
@@ -33,9 +35,21 @@ pub(super) fn look_at(mapping: &Mapping, rows: &[Row], unreadable: bool, now: Da
     }
     let floor =
         if old > 0 { format!(", {} opened before `[backfill] from`", count(old)) } else { String::new() };
+    let outside = if left_out > 0 {
+        format!(", {} left out by `[source] where`", count(left_out))
+    } else {
+        String::new()
+    };
     let total = rows.len() as u64;
+    if left_out == total {
+        let why = "if no other row meets it either, nothing is ever sent";
+        let what = format!("`[source] where` leaves out each of {}", counted(total, "sample row"));
+        let mend = "compare the condition with the table's values: case, accents and blanks count";
+        return vec![Finding::warning("mapping_sample", what, why).mended_by(mend)];
+    }
     if rejected.is_empty() {
-        let what = format!("the mapping fits: {} map to a record{floor}", counted(mapped, "sample row"));
+        let what =
+            format!("the mapping fits: {} map to a record{floor}{outside}", counted(mapped, "sample row"));
         return vec![Finding::pass("mapping_sample", what)];
     }
     rejections(rejected, mapped + old == 0, total)
@@ -87,6 +101,8 @@ mod tests {
             status_id: Field::Column { column: "estado".into(), map },
             last_modified_date: TimeField::CommitTime,
             on_delete: OnDelete::Ignore,
+            condition: None,
+            rows: normalizer::Rows::Requests,
             floor: NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
             zone: chrono_tz::UTC,
         })

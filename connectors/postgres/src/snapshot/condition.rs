@@ -1,0 +1,165 @@
+//! Which rows a copy leaves out: the old ones, and those that do not count.
+
+use change::{Literal, Operator, Scope, Test};
+
+use crate::catalog::Column;
+use crate::name::{quote_ident, quote_literal};
+use crate::value::Kind;
+
+/// `text`, `character` and `character varying` (`pg_type.dat` of the server's source).
+const TEXTS: [u32; 3] = [25, 1042, 1043];
+/// `bigint`, `smallint` and `integer`.
+const INTEGERS: [u32; 3] = [20, 21, 23];
+
+/// The condition of the statement; `None` for no condition.
+pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
+    let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
+    let parts: Vec<String> = since(columns, scope).into_iter().chain(counting).collect();
+    (!parts.is_empty()).then(|| parts.join(" AND "))
+}
+
+/// Leaves out what was opened before the day, as far as the column can be compared with a day.
+fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+    let since = scope.since.as_ref()?;
+    let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
+    columns.iter().find(is_time)?;
+    let column = quote_ident(&since.column);
+    Some(format!("({column} >= DATE '1970-01-01' + ({}) OR {column} IS NULL)", since.day))
+}
+
+/// Writes a test where the server judges it as the product does, or less strictly.
+///
+/// Equal texts are equal under every collation. Which texts differ, and what comes before what, is the collation's
+/// business: the former is asked under "C", which compares bytes
+/// (<https://www.postgresql.org/docs/current/collation.html>), the latter not at all.
+fn write(columns: &[Column], test: Test<'_>) -> Option<String> {
+    let found = |name: &str| columns.iter().find(|column| column.name == name);
+    match test {
+        Test::Null { column, negated } => {
+            let not = if negated { "NOT " } else { "" };
+            found(column).map(|column| format!("{} IS {not}NULL", quote_ident(&column.name)))
+        }
+        Test::Compare(column, operator, literal) => {
+            let column = found(column)?;
+            let left = left(column, operator)?;
+            Some(format!("{left} {} {}", operator.as_str(), right(column, literal)?))
+        }
+        Test::In { column, literals, negated } => {
+            let column = found(column)?;
+            let left = left(column, if negated { Operator::NotEqual } else { Operator::Equal })?;
+            let list: Option<Vec<String>> = literals.iter().map(|literal| right(column, literal)).collect();
+            let not = if negated { "NOT " } else { "" };
+            Some(format!("{left} {not}IN ({})", list?.join(", ")))
+        }
+    }
+}
+
+fn left(column: &Column, operator: Operator) -> Option<String> {
+    let name = quote_ident(&column.name);
+    if !TEXTS.contains(&column.base_type_oid) {
+        return Some(name);
+    }
+    match operator {
+        Operator::Equal if column.type_oid == column.base_type_oid => Some(name),
+        // To an enumeration, a text that is none of its labels is an error.
+        Operator::Equal => Some(format!("{name}::text")),
+        Operator::NotEqual => Some(format!("{name}::text COLLATE \"C\"")),
+        _ => None,
+    }
+}
+
+/// The literal as the column's type takes it; `None` where it is of another kind.
+fn right(column: &Column, literal: &Literal) -> Option<String> {
+    match literal {
+        Literal::Text(text) if TEXTS.contains(&column.base_type_oid) && !text.contains('\0') => {
+            Some(quote_literal(text))
+        }
+        Literal::Number(number) if INTEGERS.contains(&column.base_type_oid) => Some(format!("({number})")),
+        Literal::Bool(truth) if Kind::of(column.base_type_oid) == Kind::Bool => {
+            Some(if *truth { "TRUE" } else { "FALSE" }.to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use change::{Condition, Since};
+
+    use super::*;
+    use crate::catalog::Generated;
+
+    fn column(name: &str, base_type_oid: u32, type_oid: u32) -> Column {
+        Column {
+            name: name.to_owned(),
+            attnum: 1,
+            type_oid,
+            base_type_oid,
+            type_name: String::new(),
+            not_null: false,
+            toastable: false,
+            generated: Generated::No,
+        }
+    }
+
+    fn columns() -> Vec<Column> {
+        vec![
+            column("tipo", 1043, 1043),
+            column("clase", 25, 90_001),
+            column("anio", 23, 23),
+            column("activo", 16, 16),
+            column("apertura", 1114, 1114),
+        ]
+    }
+
+    fn equal(column: &str, literal: Literal) -> Condition {
+        Condition::Compare { column: column.to_owned(), operator: Operator::Equal, literal }
+    }
+
+    fn sql(condition: Condition, since: Option<Since>) -> Option<String> {
+        let scope = Scope {
+            table: "public.t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since,
+            condition: Some(condition),
+        };
+        filter(&columns(), &scope)
+    }
+
+    #[test]
+    fn tests_are_written_as_each_type_takes_them() {
+        let text = |text: &str| Literal::Text(text.to_owned());
+        let number = || Literal::Number("-7.5".to_owned());
+        let not = |condition| Condition::Not(Box::new(condition));
+        let list = || Condition::In { column: "tipo".to_owned(), literals: vec![text("A"), text("it's")] };
+        for (condition, expected) in [
+            (equal("tipo", text("A")), Some("\"tipo\" = 'A'")),
+            (not(equal("tipo", text("A"))), Some("\"tipo\"::text COLLATE \"C\" <> 'A'")),
+            (equal("clase", text("A")), Some("\"clase\"::text = 'A'")),
+            (list(), Some("\"tipo\" IN ('A', 'it''s')")),
+            (not(list()), Some("\"tipo\"::text COLLATE \"C\" NOT IN ('A', 'it''s')")),
+            (equal("anio", number()), Some("\"anio\" = (-7.5)")),
+            (equal("anio", text("7")), None),
+            (equal("tipo", number()), None),
+            (equal("activo", Literal::Bool(true)), Some("\"activo\" = TRUE")),
+            (equal("activo", number()), None),
+            (equal("apertura", text("2024-01-01")), None),
+            (Condition::IsNull { column: "apertura".to_owned() }, Some("\"apertura\" IS NULL")),
+            (equal("otra", text("A")), None),
+        ] {
+            assert_eq!(sql(condition.clone(), None).as_deref(), expected, "{condition:?}");
+        }
+        let less =
+            Condition::Compare { column: "tipo".to_owned(), operator: Operator::Less, literal: text("B") };
+        assert_eq!(sql(less, None), None);
+    }
+
+    #[test]
+    fn both_conditions_stand_together() {
+        let since = Some(Since { column: "apertura".to_owned(), day: 18_262 });
+        let both = sql(equal("anio", Literal::Number("1".to_owned())), since).unwrap();
+        let old = "(\"apertura\" >= DATE '1970-01-01' + (18262) OR \"apertura\" IS NULL)";
+        assert_eq!(both, format!("{old} AND \"anio\" = (1)"));
+    }
+}
