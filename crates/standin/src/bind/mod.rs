@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rusqlite::types::Value as Cell;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Query};
 
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Facts, Fired};
 pub(crate) use scope::{Scope, Source, SourceColumn};
 pub(crate) use select::Relation;
 

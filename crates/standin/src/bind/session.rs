@@ -93,6 +93,10 @@ impl Binder<'_> {
             }
             ("suser_sname" | "suser_name" | "original_login" | "system_user", 0) => text(facts.login),
             ("user_name" | "current_user" | "session_user" | "user", 0) => text(&facts.principal.user),
+            ("context_info", 0) => (
+                facts.context.map_or(Value::Null, |bytes| Value::Bytes(bytes.to_vec())),
+                SqlType::varbinary(128),
+            ),
             ("host_name", 0) => text("localhost"),
             ("app_name", 0) => text("stand-in client"),
             ("xact_state", 0) => (Value::Int(i64::from(facts.tran_count > 0)), SqlType::SmallInt),

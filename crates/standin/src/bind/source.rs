@@ -139,6 +139,9 @@ impl Binder<'_> {
             };
             return Ok(self.derived(&relation?, &called));
         }
+        if let Some(bound) = self.fired_rows(&all, alias) {
+            return Ok(bound);
+        }
         let (database, schema, object) = self.located(&all)?;
         if let Some(view) = system::view(self.facts, &database, &schema, &object)? {
             let columns = view.columns.iter().enumerate().map(|(at, (name, of))| SourceColumn {
@@ -162,6 +165,31 @@ impl Binder<'_> {
             self.catalog.table(&schema, &object).cloned().ok_or_else(|| SqlError::invalid_object(name))?;
         let reading = hinted(hints, self.reading)?;
         self.table(&table, alias.map(|alias| alias.name.value.as_str()), reading)
+    }
+
+    /// `inserted` and `deleted`, which only a trigger sees.
+    ///
+    /// <https://learn.microsoft.com/en-us/sql/relational-databases/triggers/use-the-inserted-and-deleted-tables>
+    fn fired_rows(&mut self, all: &[String], alias: Option<&TableAlias>) -> Option<Bound> {
+        let [name] = all else { return None };
+        let fired = self.facts.fired.clone()?;
+        let rows = match name.to_lowercase().as_str() {
+            "inserted" => &fired.inserted,
+            "deleted" => &fired.deleted,
+            _ => return None,
+        };
+        let columns = fired.table.columns.iter().map(|column| SourceColumn {
+            name: column.name.clone(),
+            stored: format!("c{}", column.id),
+            of: column.of,
+            nullable: column.nullable,
+            denied: false,
+        });
+        let columns: Vec<SourceColumn> = columns.collect();
+        let stored: Vec<&str> = columns.iter().map(|column| column.stored.as_str()).collect();
+        let sql = system::rows_sql(&stored, rows.iter().map(|row| row.iter().map(system::cell).collect()));
+        let names = vec![vec![alias.map_or_else(|| name.clone(), |alias| alias.name.value.clone())]];
+        Some((sql, Source { names, alias: self.alias(), columns, table: None }))
     }
 
     /// Database, schema and name of what `all` may be.
@@ -205,7 +233,9 @@ impl Binder<'_> {
                 stored: format!("c{}", column.id),
                 of: column.of,
                 nullable: column.nullable,
-                denied: !principal.may_column(&self.catalog, "SELECT", place, Some(&column.name)),
+                // A trigger's tables are its owner's own.
+                denied: self.facts.fired.is_none()
+                    && !principal.may_column(&self.catalog, "SELECT", place, Some(&column.name)),
             })
             .collect();
         if columns.iter().all(|column| column.denied) {

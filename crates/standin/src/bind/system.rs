@@ -27,29 +27,34 @@ pub(crate) struct View {
 impl View {
     /// A SELECT that answers the rows.
     pub(crate) fn sql(&self) -> String {
-        let names = |of: &dyn Fn(usize) -> String| -> String {
-            let list: Vec<String> = (1..=self.columns.len()).map(of).collect();
-            list.join(", ")
-        };
-        if self.rows.is_empty() {
-            return format!("SELECT {} WHERE 0", names(&|at| format!("NULL AS c{at}")));
-        }
-        let row = |row: &Vec<Value>| {
-            let cells: Vec<String> = row.iter().map(literal).collect();
-            format!("({})", cells.join(", "))
-        };
-        let rows: Vec<String> = self.rows.iter().map(row).collect();
-        format!("SELECT {} FROM (VALUES {})", names(&|at| format!("column{at} AS c{at}")), rows.join(", "))
+        let names: Vec<String> = (1..=self.columns.len()).map(|at| format!("c{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        rows_sql(&names, self.rows.iter().map(|row| row.iter().map(|value| cell(&store(value))).collect()))
     }
 }
 
-fn literal(value: &Value) -> String {
-    match store(value) {
+/// A SELECT that answers these rows, each of as many texts of SQLite as there are `names`.
+pub(super) fn rows_sql(names: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<String> = rows.map(|cells| format!("({})", cells.join(", "))).collect();
+    let list = |of: &dyn Fn(usize, &str) -> String| -> String {
+        let list: Vec<String> = (1..).zip(names).map(|(at, name)| of(at, name)).collect();
+        list.join(", ")
+    };
+    if rows.is_empty() {
+        return format!("SELECT {} WHERE 0", list(&|_, name| format!("NULL AS {name}")));
+    }
+    let columns = list(&|at, name| format!("column{at} AS {name}"));
+    format!("SELECT {columns} FROM (VALUES {})", rows.join(", "))
+}
+
+/// SQLite's text for a stored value.
+pub(super) fn cell(stored: &rusqlite::types::Value) -> String {
+    match stored {
         rusqlite::types::Value::Null => "NULL".to_owned(),
         rusqlite::types::Value::Integer(number) => number.to_string(),
         rusqlite::types::Value::Real(number) => format!("{number:?}"),
         rusqlite::types::Value::Text(text) => format!("'{}'", text.replace('\'', "''").replace('\0', "")),
-        rusqlite::types::Value::Blob(bytes) => format!("x'{}'", crate::sql::format::hex(&bytes)),
+        rusqlite::types::Value::Blob(bytes) => format!("x'{}'", crate::sql::format::hex(bytes)),
     }
 }
 

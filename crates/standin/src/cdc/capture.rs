@@ -2,6 +2,7 @@
 //!
 //! <https://learn.microsoft.com/en-us/sql/relational-databases/track-changes/administer-and-monitor-change-data-capture-sql-server>
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, params};
@@ -46,12 +47,21 @@ struct Logged {
 pub(crate) fn scan(server: &ServerState, database: &Arc<Database>, latency: i64) -> Result<Scan, SqlError> {
     let local = || to_datetime(server.zone.local(now_utc()));
     let mut scan = Scan { started_at: local(), ended_at: local(), ..Scan::default() };
-    let view = Arc::new(Mutex::new(View::default()));
-    let connection = database.connect(&view)?;
     let due = server.idle_is_due(database);
-    if !due && !has_work(&connection, &database.catalog(), latency)? {
+    // Taken down before looking: what commits meanwhile puts it up again.
+    if !database.waiting.swap(false, Ordering::SeqCst) && !due {
         return Ok(scan);
     }
+    let view = Arc::new(Mutex::new(View::default()));
+    let connection = database.connect(&view)?;
+    if !due && !has_work(&connection, &database.catalog(), latency)? {
+        // What is too young now will not be soon.
+        if latency > 0 {
+            database.waiting.store(true, Ordering::SeqCst);
+        }
+        return Ok(scan);
+    }
+    database.waiting.store(true, Ordering::SeqCst);
     let lock = database.lock();
     let tran = database.versions.begin();
     let outcome = fill(server, database, (&connection, tran), latency, &mut scan);

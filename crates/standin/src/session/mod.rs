@@ -1,6 +1,7 @@
 //! One client's session: what it asks, in order, and what it is answered.
 
 mod batch;
+mod change;
 mod definition;
 mod dml;
 mod grammar;
@@ -13,14 +14,16 @@ mod rows;
 mod settings;
 mod statement;
 mod transaction;
+mod trigger;
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, InterruptHandle};
 
-use crate::bind::Facts;
+use crate::bind::{Facts, Fired};
 use crate::engine::database::Database;
 use crate::engine::principals::Principal;
 use crate::engine::versions::{Reading, View};
@@ -100,6 +103,12 @@ pub(crate) struct Session {
     cut_after: Option<u64>,
     line: u32,
     first_error: Option<SqlError>,
+    /// What `SET CONTEXT_INFO` left.
+    context: Option<Vec<u8>>,
+    /// The statements that the triggers at work fire for, the outermost first.
+    fired: RefCell<Vec<Arc<Fired>>>,
+    /// A trigger failed: its transaction is to be undone.
+    doomed: Cell<bool>,
 }
 
 /// Who logs in, and where to.
@@ -173,6 +182,9 @@ impl Session {
             cut_after: None,
             line: 1,
             first_error: None,
+            context: None,
+            fired: RefCell::default(),
+            doomed: Cell::default(),
         })
     }
 
@@ -298,7 +310,8 @@ impl Session {
         }
         self.last_error = i64::from(error.number);
         self.first_error.get_or_insert_with(|| error.clone());
-        if self.tran.is_some() && (error.undoes_the_transaction() || self.xact_abort) {
+        let doomed = self.doomed.take();
+        if self.tran.is_some() && (error.undoes_the_transaction() || self.xact_abort || doomed) {
             self.nesting = 0;
             if self.roll_back_all().is_err() {
                 return Err(Stop::Gone);
@@ -311,7 +324,7 @@ impl Session {
             self.out.finish()?;
             return Err(Stop::Gone);
         }
-        if error.lets_the_batch_go_on() && !self.xact_abort { Ok(()) } else { Err(Stop::Batch) }
+        if error.lets_the_batch_go_on() && !self.xact_abort && !doomed { Ok(()) } else { Err(Stop::Batch) }
     }
 
     /// The first error of the last request.
@@ -346,6 +359,8 @@ impl Session {
             identity: self.identity,
             lock_timeout: self.lock_timeout,
             now: now_utc(),
+            context: self.context.as_deref(),
+            fired: self.fired.borrow().last().cloned(),
             snapshot_denied: self.isolation == Isolation::Snapshot
                 && !catalog.snapshot_isolation
                 && self.database.id != 1,

@@ -23,10 +23,15 @@ pub(super) fn batch(text: &str) -> Result<Vec<Line>, SqlError> {
         )
     })?;
     let tokens = without_options(tokens);
-    let mut reader = Reader { parser: Parser::new(&dialect).with_tokens_with_locations(tokens) };
-    let mut lines = Vec::new();
+    let mut reader = Reader { parser: Parser::new(&dialect).with_tokens_with_locations(tokens), text };
+    let mut lines: Vec<Line> = Vec::new();
     while !reader.at_end() {
-        lines.push(reader.line()?);
+        let line = reader.line()?;
+        if matches!(line.stmt, Stmt::CreateTrigger { .. }) && !lines.is_empty() {
+            let message = "'CREATE TRIGGER' must be the first statement in a query batch.";
+            return Err(located(SqlError::new(111, 15, 1, message), line.number.into()));
+        }
+        lines.push(line);
     }
     Ok(lines)
 }
@@ -80,6 +85,7 @@ fn separated(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// Reads a batch's tokens.
 pub(super) struct Reader<'a> {
     pub(super) parser: Parser<'a>,
+    text: &'a str,
 }
 
 impl Reader<'_> {
@@ -131,6 +137,16 @@ impl Reader<'_> {
         let (ParserError::TokenizerError(text) | ParserError::ParserError(text)) = error else { return ours };
         ours.message = format!("{} ({text})", ours.message);
         ours
+    }
+
+    /// What is left of the batch, as it was written; nothing of it is left afterwards.
+    pub(super) fn rest(&mut self) -> String {
+        let start = self.parser.peek_token_ref().span.start;
+        while self.parser.next_token().token != Token::EOF {}
+        let count = |number: u64| usize::try_from(number).unwrap_or(0).saturating_sub(1);
+        let mut lines = self.text.split_inclusive('\n').skip(count(start.line));
+        let first: String = lines.next().unwrap_or_default().chars().skip(count(start.column)).collect();
+        lines.fold(first, |rest, line| rest + line)
     }
 
     pub(super) fn expr(&mut self) -> Result<Expr, SqlError> {
@@ -322,6 +338,9 @@ impl Reader<'_> {
             let name = self.word()?;
             self.expect(&Token::Eq)?;
             return Ok(Stmt::SetVariable(name, self.expr()?));
+        }
+        if self.take("CONTEXT_INFO") {
+            return Ok(Stmt::SetContext(self.expr()?));
         }
         // An option and what it is set to: words and one number.
         let mut words = Vec::new();

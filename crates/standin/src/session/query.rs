@@ -194,7 +194,7 @@ impl Session {
         }
     }
 
-    fn holds_once(&self, expr: &Expr) -> Result<bool, SqlError> {
+    pub(super) fn holds_once(&self, expr: &Expr) -> Result<bool, SqlError> {
         let facts = self.facts();
         let mut binder = Binder::new(&facts);
         let condition = binder.predicate(expr, &Scope::default())?;
