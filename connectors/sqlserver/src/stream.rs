@@ -1,0 +1,97 @@
+//! The change table, read as a log.
+
+use std::sync::Arc;
+
+use change::{Batch, ChangeStream, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+mod assembly;
+mod liveness;
+mod pages;
+mod reader;
+mod window;
+
+use crate::catalog;
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::config::SqlServerConfig;
+use crate::identity::{Identity, captured_end};
+use crate::instance;
+use crate::lsn::Lsn;
+use assembly::Assembly;
+use liveness::Liveness;
+use reader::Reader;
+
+/// Batches that wait for the product. Together with one being read and one being stored they bound memory.
+const BATCHES_WAITING_MAX: usize = 2;
+
+/// A stream of the configured table's changes.
+#[derive(Debug)]
+pub struct SqlServerStream {
+    batches: mpsc::Receiver<Result<Batch, SourceError>>,
+    reader: AbortHandle,
+}
+
+impl ChangeStream for SqlServerStream {
+    async fn next(&mut self) -> Result<Batch, SourceError> {
+        let batch = self.batches.recv().await;
+        batch.unwrap_or_else(|| Err(SourceError::new(SourceErrorKind::Unreachable, "the stream has ended")))
+    }
+
+    /// The server cleans its change tables up by time, whoever reads them: there is nothing to tell it.
+    fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError> {
+        Lsn::of(position).map(drop)
+    }
+}
+
+impl Drop for SqlServerStream {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Opens the log strictly after the checkpoint.
+///
+/// # Errors
+/// [`SourceErrorKind::LostLog`] when the change table no longer holds what follows, or belongs to another history.
+pub(crate) async fn open(
+    config: &SqlServerConfig,
+    scope: &Scope,
+    checkpoint: &Checkpoint,
+) -> Result<SqlServerStream, SourceError> {
+    let from = Lsn::of(&checkpoint.position)?;
+    let mut client = Client::open(config).await?;
+    let table = catalog::table(&mut client, scope).await?;
+    table.mapped_kinds()?;
+    Identity::ask(&mut client).await?.expect_history_of(checkpoint)?;
+    let end = captured_end(&mut client).await?;
+    if end.is_none_or(|end| end < from) && !config.read_only {
+        // Without a capture instance that is no wonder, and another error says more.
+        instance::choose(&mut client, config, (&table, scope), from).await?;
+        return Err(window::ends_before(end, from));
+    }
+    let layout = instance::choose(&mut client, config, (&table, scope), from).await?;
+    let clock = Clock::ask(&mut client, config).await?;
+    tracing::info!(
+        table = table.quoted(),
+        instance = layout.instance.name,
+        position = %checkpoint.position,
+        "stream opened"
+    );
+    let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let reader = Reader {
+        config: Arc::new(config.clone()),
+        scope: scope.clone(),
+        client,
+        table,
+        layout,
+        clock,
+        from,
+        batches: outlet,
+        assembly: Assembly::default(),
+        liveness: Liveness::new(),
+    };
+    let reader = tokio::spawn(reader.run()).abort_handle();
+    Ok(SqlServerStream { batches, reader })
+}
