@@ -1,9 +1,12 @@
 //! From T-SQL to SQLite's SQL: names are resolved, every expression gets its type, and what is left is computed
 //! by SQLite with the functions of [`engine::functions`](crate::engine::functions).
 
+mod aggregate;
 mod call;
+mod compound;
 mod expression;
 mod facts;
+mod names;
 mod objects;
 mod operators;
 mod predicate;

@@ -255,7 +255,33 @@ impl Binder<'_> {
         Ok((sql, Source { names, alias: self.alias(), columns, table: Some(table.id) }))
     }
 
-    /// A function that answers rows: those that read changes.
+    /// What is told of a database's log.
+    fn log_stats(
+        &mut self,
+        alias: Option<&TableAlias>,
+        values: &[(SqlType, Value)],
+    ) -> Result<Bound, SqlError> {
+        let [(_, Value::Int(id))] = values else {
+            return Err(SqlError::not_modelled("dm_db_log_stats without the number of a database"));
+        };
+        if *id != self.facts.database.id {
+            return Err(SqlError::not_modelled("dm_db_log_stats of another database"));
+        }
+        let view = system::log_stats(self.facts)?;
+        let columns = view.columns.iter().enumerate().map(|(at, (name, of))| SourceColumn {
+            name: (*name).to_owned(),
+            stored: format!("c{}", at + 1),
+            of: *of,
+            nullable: true,
+            denied: false,
+        });
+        let name = alias.map_or_else(|| "dm_db_log_stats".to_owned(), |alias| alias.name.value.clone());
+        let source =
+            Source { names: vec![vec![name]], alias: self.alias(), columns: columns.collect(), table: None };
+        Ok((view.sql(), source))
+    }
+
+    /// A function that answers rows: those that read changes, and what is told of the log.
     fn row_function(
         &mut self,
         name: &ObjectName,
@@ -273,6 +299,9 @@ impl Binder<'_> {
                 return Err(SqlError::syntax(arg));
             };
             values.push(self.computed(expr)?);
+        }
+        if same(schema, "sys") && same(function, "dm_db_log_stats") {
+            return self.log_stats(alias, &values);
         }
         if !same(schema, "cdc") {
             return Err(SqlError::invalid_object(name));

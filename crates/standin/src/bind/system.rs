@@ -221,6 +221,29 @@ fn recovery(facts: &Facts<'_>) -> View {
     made(COLUMNS, rows.collect())
 }
 
+/// The one row of `sys.dm_db_log_stats` for the present database.
+///
+/// <https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-db-log-stats-transact-sql>
+///
+/// # Errors
+/// 262 without the right to see it.
+pub(crate) fn log_stats(facts: &Facts<'_>) -> Result<View, SqlError> {
+    const COLUMNS: &[(&str, SqlType)] = &[
+        ("database_id", INT),
+        ("recovery_model", SqlType::nvarchar(60)),
+        ("log_min_lsn", SqlType::nvarchar(24)),
+        ("log_end_lsn", SqlType::nvarchar(24)),
+    ];
+    database_right(facts)?;
+    let lsn = |record: i64| {
+        let digits = crate::sql::format::hex(&crate::engine::lsn::of(record)).to_lowercase();
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default().to_owned();
+        Value::Text(format!("{}:{}:{}", part(0, 8), part(8, 16), part(16, 20)))
+    };
+    let end = facts.database.last_record();
+    Ok(made(COLUMNS, vec![vec![int(facts.database.id), text("FULL"), lsn(0), lsn(end)]]))
+}
+
 fn principals(facts: &Facts<'_>) -> View {
     const COLUMNS: &[(&str, SqlType)] = &[
         ("name", NAME),

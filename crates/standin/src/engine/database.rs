@@ -133,6 +133,11 @@ impl Database {
         self.log.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// The last record of the log.
+    pub(crate) fn last_record(&self) -> i64 {
+        self.log.load(Ordering::SeqCst)
+    }
+
     /// The next value of an identity column.
     ///
     /// # Errors

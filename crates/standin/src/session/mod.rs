@@ -12,16 +12,18 @@ mod query;
 mod rights;
 mod rows;
 mod settings;
+mod signals;
 mod statement;
 mod transaction;
 mod trigger;
+mod variable_grammar;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::Connection;
 
 use crate::bind::{Facts, Fired};
 use crate::engine::database::Database;
@@ -34,30 +36,8 @@ use crate::sql::error::SqlError;
 use crate::sql::value::Value;
 use crate::tds::request::{Parameter, Request};
 use crate::tds::token::{ATTENTION, Done, ERROR, Gone, MORE, TokenStream};
+pub(crate) use signals::Signals;
 use transaction::{Isolation, Tran};
-
-/// What the task that reads the socket tells the session that is at work.
-#[derive(Default)]
-pub(crate) struct Signals {
-    /// Attentions that have not been answered.
-    pub(crate) attentions: AtomicU32,
-    /// The client has gone.
-    pub(crate) gone: AtomicBool,
-    interrupt: Mutex<Option<InterruptHandle>>,
-}
-
-impl Signals {
-    /// Stops the statement that runs.
-    pub(crate) fn interrupt(&self) {
-        if let Some(handle) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
-            handle.interrupt();
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.attentions.load(Ordering::SeqCst) > 0 || self.gone.load(Ordering::SeqCst)
-    }
-}
 
 /// Why a batch does not go on.
 pub(crate) enum Stop {
@@ -107,8 +87,18 @@ pub(crate) struct Session {
     context: Option<Vec<u8>>,
     /// The statements that the triggers at work fire for, the outermost first.
     fired: RefCell<Vec<Arc<Fired>>>,
+    /// SQLite's statements for single rows, made once.
+    texts: RefCell<HashMap<(RowStatement, i64, i64), Arc<str>>>,
     /// A trigger failed: its transaction is to be undone.
     doomed: Cell<bool>,
+}
+
+/// What is done with a single row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum RowStatement {
+    Place,
+    CheckKey,
+    Log,
 }
 
 /// Who logs in, and where to.
@@ -184,6 +174,7 @@ impl Session {
             first_error: None,
             context: None,
             fired: RefCell::default(),
+            texts: RefCell::default(),
             doomed: Cell::default(),
         })
     }
@@ -386,6 +377,7 @@ impl Session {
             Some(connection.get_interrupt_handle());
         let old = self.database.name.clone();
         self.connection = connection;
+        self.texts.borrow_mut().clear();
         self.principal = principal;
         self.database = database;
         self.write_ending(MORE);
