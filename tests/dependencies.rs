@@ -102,7 +102,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("postgres-connector", &["change", "trust"]),
     ("mysql-connector", &["change", "trust"]),
     ("tablero", &[]),
-    ("testbed", &[]),
+    ("standin", &[]),
+    ("testbed", &["standin"]),
     (
         "bitacora",
         &[
