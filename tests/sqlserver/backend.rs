@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use testbed::sqlserver::{Address, Command, Options, StandIn};
 use tokio::sync::Mutex;
 
 use crate::support::backend::{Backend, HistoryRow, Session};
+use crate::support::wait::{SOON, eventually};
 
 /// One database that captures its changes.
 pub(crate) struct SqlServer {
@@ -206,7 +208,20 @@ impl SqlServer {
         Self::on(|| Held::Own(Box::new(start(options)))).await
     }
 
+    /// The same with a database that captures nothing.
+    pub(crate) async fn own_without_capture(options: Options) -> Self {
+        Self::in_new_database(|| Held::Own(Box::new(start(options)))).await
+    }
+
     async fn on(standin: impl FnOnce() -> Held) -> Self {
+        let backend = Self::in_new_database(standin).await;
+        let (address, name) = (backend.address(), backend.database());
+        address.run(name, "EXEC sys.sp_cdc_enable_db").await.unwrap();
+        address.run(name, "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON").await.unwrap();
+        backend
+    }
+
+    async fn in_new_database(standin: impl FnOnce() -> Held) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let server = Address::from_environment().map_or_else(standin, Held::Real);
@@ -216,9 +231,7 @@ impl SqlServer {
             _ => format!("tramites_{number}"),
         };
         let backend = Self { server, database };
-        let (address, name) = (backend.address(), backend.database());
-        address.create_database(name).await.unwrap();
-        address.run(name, "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON").await.unwrap();
+        backend.address().create_database(backend.database()).await.unwrap();
         backend
     }
 
@@ -264,6 +277,24 @@ impl SqlServer {
         )
     }
 
+    /// Waits until everything that has committed is captured.
+    pub(crate) async fn captured(&self) {
+        if self.standin().is_some() {
+            return self.control(&Command::CaptureNow { database: self.database.clone() });
+        }
+        // A scan that ended a second after we asked has begun after it.
+        let client = self.client().await;
+        let asked = client.value("SELECT CONVERT(varchar(30), GETDATE(), 126)").await.unwrap();
+        let ended = format!(
+            "SELECT CAST(DATEDIFF(second, '{asked}', MAX(end_time)) AS varchar(20)) FROM sys.dm_cdc_log_scan_sessions"
+        );
+        eventually("the capture has run", SOON, async || {
+            let seconds = client.value(&ended).await?.parse::<i64>().ok()?;
+            (seconds > 1).then_some(())
+        })
+        .await;
+    }
+
     /// Alters our database from outside of it.
     fn administer(&self, change: &str) {
         let statement = format!("ALTER DATABASE [{}] {change}", self.database);
@@ -288,7 +319,9 @@ impl Drop for SqlServer {
 }
 
 fn start(mut options: Options) -> StandIn {
-    options.scan_interval = std::time::Duration::from_millis(5);
+    options.scan_interval = Duration::from_millis(5);
+    // A sign of the capture on an idle database, which real servers give every five minutes.
+    options.idle_interval = Duration::from_millis(500);
     let program = Path::new(env!("CARGO_BIN_EXE_standin-under-test"));
     StandIn::start(program, options)
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
