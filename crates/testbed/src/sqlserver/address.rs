@@ -78,13 +78,12 @@ impl Address {
         Ok(client.close().await?)
     }
 
-    /// Makes an empty database that captures changes.
+    /// Makes an empty database.
     ///
     /// # Errors
     /// [`TestbedError::SqlServer`] when the server refuses.
     pub async fn create_database(&self, name: &str) -> Result<(), TestbedError> {
-        self.run("master", &format!("CREATE DATABASE [{}]", name.replace(']', "]]"))).await?;
-        self.run(name, "EXEC sys.sp_cdc_enable_db").await
+        self.run("master", &format!("CREATE DATABASE [{}]", name.replace(']', "]]"))).await
     }
 }
 
