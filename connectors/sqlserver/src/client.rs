@@ -104,8 +104,9 @@ impl Client {
                 }
             }
         }
-        let context =
-            format!("{host} sends us on to another server, after {ROUTES_MAX} others did: expected one that answers");
+        let context = format!(
+            "{host} sends us on to another server, after {ROUTES_MAX} others did: expected one that answers"
+        );
         Err(SourceError::new(SourceErrorKind::Configuration, context)
             .with_hint("check the read-only routing lists of the availability group's replicas"))
     }

@@ -42,7 +42,9 @@ impl Clock {
         let context = "ask the server for its time zone";
         let asked = client.rows(context, "SELECT CAST(CURRENT_TIMEZONE_ID() AS nvarchar(128))", &[]).await;
         let zone = match asked {
-            Ok(rows) => rows.first().map(|row| row.optional_text(0)).transpose()?.flatten().map(str::to_owned),
+            Ok(rows) => {
+                rows.first().map(|row| row.optional_text(0)).transpose()?.flatten().map(str::to_owned)
+            }
             // Servers before 2022 do not know the function.
             Err(error) if error.kind() == SourceErrorKind::Protocol && !client.is_spent() => None,
             Err(error) => return Err(error),
@@ -73,17 +75,22 @@ impl Clock {
     /// A protocol error when they are not what was asked for.
     pub(crate) fn read(&self, answer: &Answer, place: usize) -> Result<i64, SourceError> {
         let moment = match (self, answer.cell(place), answer.cell(place + 1)) {
-            (Self::Server(_), Some(ColumnData::DateTimeOffset(Some(at))), _) => Some(value::datetime2(at.datetime2())),
-            (Self::Zone(zone), Some(ColumnData::DateTime(Some(at))), _) => Some(in_zone(value::datetime(*at), *zone)),
-            (Self::Offset, Some(ColumnData::DateTime(Some(at))), Some(ColumnData::DateTimeOffset(Some(now)))) => {
-                Some(value::datetime(*at).saturating_sub(i64::from(now.offset()) * MICROS_PER_MINUTE))
+            (Self::Server(_), Some(ColumnData::DateTimeOffset(Some(at))), _) => {
+                Some(value::datetime2(at.datetime2()))
             }
+            (Self::Zone(zone), Some(ColumnData::DateTime(Some(at))), _) => {
+                Some(in_zone(value::datetime(*at), *zone))
+            }
+            (
+                Self::Offset,
+                Some(ColumnData::DateTime(Some(at))),
+                Some(ColumnData::DateTimeOffset(Some(now))),
+            ) => Some(value::datetime(*at).saturating_sub(i64::from(now.offset()) * MICROS_PER_MINUTE)),
             _ => None,
         };
         moment.ok_or_else(|| answer.unexpected(place, "a time"))
     }
 }
-
 
 /// The moment at which a clock in `zone` showed `local`. Of an hour that it showed twice the first is taken; one that it
 /// left out is taken as if it had not.

@@ -99,9 +99,7 @@ impl SqlServerConfig {
                 instance.chars().count()
             ));
         }
-        for (key, value) in
-            [("poll_interval", self.poll_interval), ("call_timeout", self.call_timeout)]
-        {
+        for (key, value) in [("poll_interval", self.poll_interval), ("call_timeout", self.call_timeout)] {
             if value.is_zero() {
                 faults.push(format!("{key} is 0, expected a time"));
             }

@@ -84,14 +84,22 @@ fn access(number: u32) -> Option<Meaning> {
     Some(match number {
         18_456 => (
             Authentication,
-            Some("check user and password, and that the server allows SQL Server log-ins beside those of Windows"),
+            Some(
+                "check user and password, and that the server allows SQL Server log-ins beside those of Windows",
+            ),
         ),
         18_452 => (Authentication, Some("name a SQL Server login: log-ins of Windows are not spoken")),
-        18_470 | 18_486 => (Authentication, Some("ALTER LOGIN … ENABLE, or ALTER LOGIN … WITH PASSWORD = … UNLOCK")),
-        18_463..=18_468 | 18_487 | 18_488 => (Authentication, Some("ALTER LOGIN … WITH PASSWORD = …: it has expired")),
+        18_470 | 18_486 => {
+            (Authentication, Some("ALTER LOGIN … ENABLE, or ALTER LOGIN … WITH PASSWORD = … UNLOCK"))
+        }
+        18_463..=18_468 | 18_487 | 18_488 => {
+            (Authentication, Some("ALTER LOGIN … WITH PASSWORD = …: it has expired"))
+        }
         4060 | 911 => (
             Configuration,
-            Some("check database in the [source] part, that it is online, and that the login has a user in it"),
+            Some(
+                "check database in the [source] part, that it is online, and that the login has a user in it",
+            ),
         ),
         229 | 230 | 262 | 297 | 300 | 371 | 378 | 15_247 | 22_902 | 22_904 => (Permission, Some(SETUP)),
         916 => (Permission, Some("CREATE USER … FOR LOGIN … in that database: `bitacora setup` prints it")),
@@ -108,11 +116,12 @@ fn passing(number: u32) -> Option<Meaning> {
         3960 | 3961 | 3957 | 3958 | 3966 => {
             (Busy, Some("the snapshot that was read from is gone; it is tried again"))
         }
-        40_613 | 40_197 | 40_540 => (Busy, Some("the database is being moved or is starting; it is tried again")),
-        10_928 | 10_929 | 40_501 | 40_544 | 40_549..=40_553 | 49_918..=49_920 => (
-            Busy,
-            Some("the service limits what the database may use: raise its tier, or poll_interval"),
-        ),
+        40_613 | 40_197 | 40_540 => {
+            (Busy, Some("the database is being moved or is starting; it is tried again"))
+        }
+        10_928 | 10_929 | 40_501 | 40_544 | 40_549..=40_553 | 49_918..=49_920 => {
+            (Busy, Some("the service limits what the database may use: raise its tier, or poll_interval"))
+        }
         701 | 802 | 1204 | 8645 | 8651 | 9001 | 9002 | 17_300 | 17_809 | 64_004 => {
             (Busy, Some("the server is short of a resource: look into its error log"))
         }
@@ -154,9 +163,13 @@ fn captured(number: u32) -> Option<Meaning> {
         }
         313 => (
             LostLog,
-            Some("the interval that was asked for is not in the change table any more: the table is read anew and compared"),
+            Some(
+                "the interval that was asked for is not in the change table any more: the table is read anew and compared",
+            ),
         ),
-        22_960 => (LostLog, Some("the change table no longer has what was asked for: the table is read anew")),
+        22_960 => {
+            (LostLog, Some("the change table no longer has what was asked for: the table is read anew"))
+        }
         22_901 | 22_910 | 22_985 => (Configuration, Some(SETUP)),
         22_920 | 22_921 | 22_934 => {
             (Configuration, Some("the capture instance is not there: run `bitacora check`"))

@@ -55,11 +55,12 @@ pub(crate) async fn list(client: &mut Client, table: &Table) -> Result<Vec<Insta
                WHERE i.source_object_id = @P1 ORDER BY i.create_date, i.object_id";
     let asked = client.rows("list the table's capture instances", sql, &[Param::from(table.object_id)]).await;
     let rows = asked.map_err(|error| match error.kind() {
-        SourceErrorKind::Schema => {
-            SourceError::new(SourceErrorKind::Configuration, "change data capture is not enabled in the database")
-                .with_hint("EXEC sys.sp_cdc_enable_db: `bitacora setup` prints all that it takes")
-                .caused_by(error)
-        }
+        SourceErrorKind::Schema => SourceError::new(
+            SourceErrorKind::Configuration,
+            "change data capture is not enabled in the database",
+        )
+        .with_hint("EXEC sys.sp_cdc_enable_db: `bitacora setup` prints all that it takes")
+        .caused_by(error),
         _ => error,
     })?;
     rows.iter()
@@ -82,7 +83,7 @@ pub(crate) struct MaskBit {
 }
 
 impl MaskBit {
-    fn of(column_id: i64) -> Option<Self> {
+    pub(crate) fn of(column_id: i64) -> Option<Self> {
         let ordinal = usize::try_from(column_id - LEADING_COLUMNS - 1).ok()?;
         Some(Self { byte_from_end: ordinal / 8, bit: 1 << (ordinal % 8) })
     }
@@ -144,7 +145,13 @@ impl Layout {
                 Some((column, Ok(kind))) => {
                     expressions.push(column.expression());
                     kinds.push(kind);
-                    large.extend(column.is_large().then(|| MaskBit::of(column.column_id)).flatten().map(|bit| (place, bit)));
+                    large.extend(
+                        column
+                            .is_large()
+                            .then(|| MaskBit::of(column.column_id))
+                            .flatten()
+                            .map(|bit| (place, bit)),
+                    );
                 }
                 _ => absent.push(wanted.name.clone()),
             }
@@ -204,15 +211,22 @@ pub(crate) async fn choose(
     })
 }
 
-fn not_captured(table: &Table) -> SourceError {
-    SourceError::new(SourceErrorKind::Configuration, format!("table {} has no capture instance", table.quoted()))
-        .with_hint("EXEC sys.sp_cdc_enable_table: `bitacora setup` prints it with the columns that the mapping needs")
+/// The error for a table of which nothing is captured.
+pub(crate) fn not_captured(table: &Table) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Configuration,
+        format!("table {} has no capture instance", table.quoted()),
+    )
+    .with_hint(
+        "EXEC sys.sp_cdc_enable_table: `bitacora setup` prints it with the columns that the mapping needs",
+    )
 }
 
 fn not_seen_yet(table: &Table) -> SourceError {
     let context = format!("the capture job has not seen the capture instance of {} yet", table.quoted());
-    SourceError::new(SourceErrorKind::Busy, context)
-        .with_hint("it does within seconds where SQL Server Agent and the capture job run: `bitacora check` tells")
+    SourceError::new(SourceErrorKind::Busy, context).with_hint(
+        "it does within seconds where SQL Server Agent and the capture job run: `bitacora check` tells",
+    )
 }
 
 /// The error for changes that are no longer kept.
@@ -252,9 +266,8 @@ pub(crate) fn enable_statement(table: &Table, instance: Option<&str>) -> String 
         }
     }
     let columns: Vec<String> = columns.into_iter().map(quote_ident).collect();
-    let named = instance
-        .map(|name| format!(", @capture_instance = {}", quote_literal(name)))
-        .unwrap_or_default();
+    let named =
+        instance.map(|name| format!(", @capture_instance = {}", quote_literal(name))).unwrap_or_default();
     format!(
         "EXEC sys.sp_cdc_enable_table @source_schema = {}, @source_name = {}, @role_name = NULL{named}, \
          @supports_net_changes = 0, @captured_column_list = {}",

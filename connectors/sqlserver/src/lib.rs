@@ -9,9 +9,11 @@
 //! - `client`: the connection
 //! - `lsn`, `identity`, `clock`: places in the log, which history they belong to, the server's times
 //! - `catalog`, `instance`, `value`: the table, what is captured of it, its cells
+//! - `server`, `jobs`, `rights`: what the server says about itself, its capture, our user
 //! - `check`, `setup`, `retention`: what an operator wants to know
 //! - `stream`: the change table, read as a log
 //! - `snapshot`: copies of the table
+//! - `poll`: scans of the table, where nothing is captured
 
 mod catalog;
 mod check;
@@ -21,9 +23,13 @@ mod config;
 mod fault;
 mod identity;
 mod instance;
+mod jobs;
 mod lsn;
 mod name;
+mod poll;
 mod retention;
+mod rights;
+mod server;
 mod setup;
 mod snapshot;
 mod source;

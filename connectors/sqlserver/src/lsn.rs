@@ -70,7 +70,9 @@ impl FromStr for Lsn {
             None if text.contains(':') => {
                 let parts: Vec<&str> = text.split(':').collect();
                 let widths = [8, 8, 4];
-                if parts.len() != widths.len() || parts.iter().zip(widths).any(|(part, width)| part.len() != width) {
+                if parts.len() != widths.len()
+                    || parts.iter().zip(widths).any(|(part, width)| part.len() != width)
+                {
                     return Err(());
                 }
                 parts.concat()
@@ -126,7 +128,15 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused_with_an_example() {
-        for text in ["", "0x", "0/16B3748", "0x0000002700000758000", "0x0000002700000758000G", "27:758:5", "ñ0000027000007580005"] {
+        for text in [
+            "",
+            "0x",
+            "0/16B3748",
+            "0x0000002700000758000",
+            "0x0000002700000758000G",
+            "27:758:5",
+            "ñ0000027000007580005",
+        ] {
             let error = Lsn::of(&Position::new(text)).unwrap_err();
             assert_eq!(error.kind(), SourceErrorKind::Configuration, "{text}");
             assert!(error.to_string().contains("20 hexadecimal digits"), "{error}");

@@ -19,6 +19,7 @@ use crate::config::SqlServerConfig;
 use crate::identity::{Identity, captured_end};
 use crate::instance;
 use crate::lsn::Lsn;
+use crate::poll::ScanTime;
 use assembly::Assembly;
 use liveness::Liveness;
 use reader::Reader;
@@ -41,7 +42,18 @@ impl ChangeStream for SqlServerStream {
 
     /// The server cleans its change tables up by time, whoever reads them: there is nothing to tell it.
     fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError> {
-        Lsn::of(position).map(drop)
+        if ScanTime::is(position) { ScanTime::of(position).map(drop) } else { Lsn::of(position).map(drop) }
+    }
+}
+
+impl SqlServerStream {
+    /// Starts a task that hands batches over.
+    pub(crate) fn spawn<F>(read: impl FnOnce(mpsc::Sender<Result<Batch, SourceError>>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+        Self { batches, reader: tokio::spawn(read(outlet)).abort_handle() }
     }
 }
 
@@ -79,19 +91,19 @@ pub(crate) async fn open(
         position = %checkpoint.position,
         "stream opened"
     );
-    let (outlet, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let reader = Reader {
-        config: Arc::new(config.clone()),
-        scope: scope.clone(),
-        client,
-        table,
-        layout,
-        clock,
-        from,
-        batches: outlet,
-        assembly: Assembly::default(),
-        liveness: Liveness::new(),
-    };
-    let reader = tokio::spawn(reader.run()).abort_handle();
-    Ok(SqlServerStream { batches, reader })
+    Ok(SqlServerStream::spawn(|batches| {
+        Reader {
+            config: Arc::new(config.clone()),
+            scope: scope.clone(),
+            client,
+            table,
+            layout,
+            clock,
+            from,
+            batches,
+            assembly: Assembly::default(),
+            liveness: Liveness::new(),
+        }
+        .run()
+    }))
 }

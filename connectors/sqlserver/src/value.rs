@@ -64,7 +64,9 @@ impl Kind {
                 // The wire has it in UTC; the offset only says how it was written.
                 Some(at.map(|at| Value::Instant(datetime2(at.datetime2()))))
             }
-            (Self::Date, ColumnData::Date(date)) => Some(date.map(|date| day(date).map_or_else(unusable_day, Value::Date))),
+            (Self::Date, ColumnData::Date(date)) => {
+                Some(date.map(|date| day(date).map_or_else(unusable_day, Value::Date)))
+            }
             _ => None,
         };
         match value {
@@ -187,7 +189,11 @@ mod tests {
             (0, 4, "0.0000"),
             (7, 0, "7"),
             (i128::from(i64::MIN), 0, "-9223372036854775808"),
-            (99_999_999_999_999_999_999_999_999_999_999_999_999, 38, "0.99999999999999999999999999999999999999"),
+            (
+                99_999_999_999_999_999_999_999_999_999_999_999_999,
+                38,
+                "0.99999999999999999999999999999999999999",
+            ),
         ] {
             assert_eq!(decimal(Numeric::new_with_scale(value, scale)), text);
         }
@@ -204,9 +210,13 @@ mod tests {
     #[test]
     fn times_of_every_scale_are_microseconds() {
         let epoch = Date::new(719_162);
-        for (increments, scale, micros) in
-            [(1, 0, 1_000_000), (1, 3, 1_000), (1, 6, 1), (19, 7, 1), (863_999_999_999, 7, MICROS_PER_DAY - 1)]
-        {
+        for (increments, scale, micros) in [
+            (1, 0, 1_000_000),
+            (1, 3, 1_000),
+            (1, 6, 1),
+            (19, 7, 1),
+            (863_999_999_999, 7, MICROS_PER_DAY - 1),
+        ] {
             assert_eq!(datetime2(DateTime2::new(epoch, Time::new(increments, scale))), micros);
         }
         assert_eq!(Kind::Date.read(&ColumnData::Date(Some(epoch))), Value::Date(0));

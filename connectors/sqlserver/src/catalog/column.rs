@@ -50,11 +50,14 @@ impl Column {
             "float" | "real" => {
                 Err(format!("{} is approximate, which no id, status or time is", self.type_name))
             }
-            "text" | "ntext" => {
-                Err(format!("capture leaves {} out of what a row was before: use n?varchar(max)", self.type_name)
-                    .replace("n?", if self.type_name == "ntext" { "n" } else { "" }))
+            "text" | "ntext" => Err(format!(
+                "capture leaves {} out of what a row was before: use n?varchar(max)",
+                self.type_name
+            )
+            .replace("n?", if self.type_name == "ntext" { "n" } else { "" })),
+            "" => {
+                Err("its type was brought along by a user, and is neither text, number nor time".to_owned())
             }
-            "" => Err("its type was brought along by a user, and is neither text, number nor time".to_owned()),
             other => Err(format!("type {other} is neither text, number nor time")),
         }
     }
@@ -87,6 +90,8 @@ impl Column {
             "char" | "varchar" | "binary" | "varbinary" => format!("{}({})", self.type_name, length(1)),
             "nchar" | "nvarchar" => format!("{}({})", self.type_name, length(2)),
             "decimal" | "numeric" => format!("{}({}, {})", self.type_name, self.precision, self.scale),
+            // Nothing is converted to a `timestamp`, which is a number that the server gives.
+            "timestamp" => "binary(8)".to_owned(),
             "datetime2" | "datetimeoffset" | "time" => format!("{}({})", self.type_name, self.scale),
             other => other.to_owned(),
         }

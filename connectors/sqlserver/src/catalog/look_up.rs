@@ -79,7 +79,8 @@ pub(crate) async fn columns(client: &mut Client, object_id: i64) -> Result<Vec<C
                c.is_nullable, c.is_computed FROM sys.columns AS c \
                LEFT JOIN sys.types AS t ON t.user_type_id = c.system_type_id \
                WHERE c.object_id = @P1 ORDER BY c.column_id";
-    let rows = client.rows("read the table's columns in the catalogue", sql, &[Param::from(object_id)]).await?;
+    let rows =
+        client.rows("read the table's columns in the catalogue", sql, &[Param::from(object_id)]).await?;
     rows.iter()
         .map(|row| {
             Ok(Column {
@@ -125,11 +126,7 @@ async fn key(client: &mut Client, object_id: i64, columns: &[Column]) -> Result<
 }
 
 /// Existing names that are close, as the configuration would spell them.
-async fn similar_tables(
-    client: &mut Client,
-    schema: &str,
-    name: &str,
-) -> Result<Vec<String>, SourceError> {
+async fn similar_tables(client: &mut Client, schema: &str, name: &str) -> Result<Vec<String>, SourceError> {
     let sql = "SELECT TOP (@P1) s.name, t.name FROM sys.tables AS t \
                JOIN sys.schemas AS s ON s.schema_id = t.schema_id WHERE t.is_ms_shipped = 0 ORDER BY t.name";
     let rows = client.rows("look for tables with a similar name", sql, &[Param::from(TABLES_MAX)]).await?;

@@ -101,9 +101,8 @@ impl Line {
             (Some(tls), Encryption::On | Encryption::Required) => {
                 let name = endpoint.server_name()?;
                 let connecting = TlsConnector::from(tls).connect(name, Framing::new(tcp));
-                let mut stream = Box::pin(connecting)
-                    .await
-                    .map_err(|error| endpoint.handshake_error(Box::new(error)))?;
+                let mut stream =
+                    Box::pin(connecting).await.map_err(|error| endpoint.handshake_error(Box::new(error)))?;
                 stream.get_mut().0.agree();
                 Wire::Encrypted(Box::new(stream))
             }

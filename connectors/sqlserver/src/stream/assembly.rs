@@ -86,13 +86,8 @@ impl Assembly {
             self.end_transaction();
             let position = captured.lsn.to_position();
             let transaction = Arc::new(Transaction { position, committed_at: committed_at(captured.lsn) });
-            self.open = Some(Open {
-                lsn: captured.lsn,
-                transaction,
-                before: None,
-                held: Vec::new(),
-                held_bytes: 0,
-            });
+            self.open =
+                Some(Open { lsn: captured.lsn, transaction, before: None, held: Vec::new(), held_bytes: 0 });
         }
         let Some(open) = &mut self.open else { return };
         if captured.operation == 3 {
@@ -161,7 +156,8 @@ impl Open {
                 transaction,
             },
             _ => {
-                let (before_row, before_key) = before.map_or((None, None), |before| (Some(before.row), before.key));
+                let (before_row, before_key) =
+                    before.map_or((None, None), |before| (Some(before.row), before.key));
                 let (before, after) = completed(before_row, row, &mask, large);
                 let old_key = before_key.filter(|before| key.as_ref() != Some(before));
                 Change { operation: Operation::Update, before, after: Some(after), key, old_key, transaction }
@@ -173,12 +169,7 @@ impl Open {
 
 /// Puts back what capture left out of an update: texts without a greatest length that the change did not touch. What the
 /// row was is left out then, always; what it became is there, as far as the documentation goes.
-fn completed(
-    before: Option<Row>,
-    after: Row,
-    mask: &[u8],
-    large: &[(usize, MaskBit)],
-) -> (Option<Row>, Row) {
+fn completed(before: Option<Row>, after: Row, mask: &[u8], large: &[(usize, MaskBit)]) -> (Option<Row>, Row) {
     let untouched: HashSet<usize> =
         large.iter().filter(|(_, bit)| !bit.is_set(mask)).map(|(place, _)| *place).collect();
     if untouched.is_empty() {
@@ -203,7 +194,9 @@ fn completed(
 /// equal mapped columns, when only the key was altered. An update stands where its insertion stood.
 fn paired(mut held: Vec<Held>) -> Vec<Held> {
     let is = |held: &Held, operation: Operation| held.change.operation == operation;
-    if !held.iter().any(|one| is(one, Operation::Insert)) || !held.iter().any(|one| is(one, Operation::Delete)) {
+    if !held.iter().any(|one| is(one, Operation::Insert))
+        || !held.iter().any(|one| is(one, Operation::Delete))
+    {
         return held;
     }
     let by_number = pairs(&held, &HashSet::new(), |one| Some(one.seqval));
@@ -216,9 +209,8 @@ fn paired(mut held: Vec<Held>) -> Vec<Held> {
     });
     let mut gone = HashSet::new();
     for (deletion, insertion) in by_number.into_iter().chain(by_key).chain(by_content) {
-        let Some((before, old_key)) = held
-            .get_mut(deletion)
-            .map(|deleted| (deleted.change.before.take(), deleted.change.key.take()))
+        let Some((before, old_key)) =
+            held.get_mut(deletion).map(|deleted| (deleted.change.before.take(), deleted.change.key.take()))
         else {
             continue;
         };

@@ -10,7 +10,8 @@ use change::{Incident, SourceError};
 use crate::client::{Client, Param};
 use crate::config::SqlServerConfig;
 
-const BOTH: &str = "bitacora check tells which; changes wait in the log meanwhile, and are captured when it runs again";
+const BOTH: &str =
+    "bitacora check tells which; changes wait in the log meanwhile, and are captured when it runs again";
 
 /// What is known of the capture.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ impl Liveness {
         config: &SqlServerConfig,
     ) -> Result<Option<Incident>, SourceError> {
         // Asking costs little, but not so little as to be done every poll of a short interval.
-        let due = self.looked_at.is_none_or(|at| at.elapsed() >= config.poll_interval.max(LOOK_EVERY.min(config.silent_after)));
+        let due = self
+            .looked_at
+            .is_none_or(|at| at.elapsed() >= config.poll_interval.max(LOOK_EVERY.min(config.silent_after)));
         if !due {
             return Ok(None);
         }
@@ -86,7 +89,8 @@ impl Liveness {
             return Ok(Some(format!("SQL Server Agent is {state}, so nothing captures changes")));
         }
         // https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/dbo-cdc-jobs-transact-sql
-        let job = "SELECT COUNT(*) FROM msdb.dbo.cdc_jobs WHERE database_id = DB_ID() AND job_type = N'capture'";
+        let job =
+            "SELECT COUNT(*) FROM msdb.dbo.cdc_jobs WHERE database_id = DB_ID() AND job_type = N'capture'";
         if let Some(rows) = self.ask(client, job, &[]).await?
             && let Some(row) = rows.first()
             && row.number(0)? == 0
@@ -127,4 +131,4 @@ impl Liveness {
 }
 
 /// How often the server is asked at the most.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(15);
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -62,7 +62,10 @@ impl Pages {
             (Part::SameCommand, Some(last)) => self.same_command(last, &mut params),
             (Part::SameTransaction, Some(last)) => self.same_transaction(last, &mut params),
             _ => {
-                params.extend([Param::from(self.last.map_or(self.from, |last| last.lsn)), Param::from(self.to)]);
+                params.extend([
+                    Param::from(self.last.map_or(self.from, |last| last.lsn)),
+                    Param::from(self.to),
+                ]);
                 ("__$start_lsn > CAST(@P2 AS binary(10)) AND __$start_lsn <= CAST(@P3 AS binary(10))", ORDER)
             }
         };

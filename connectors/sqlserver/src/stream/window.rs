@@ -4,9 +4,9 @@ use change::SourceError;
 
 use crate::client::{Client, Param};
 use crate::clock::Clock;
+use crate::identity::lost;
 use crate::instance::{Instance, too_late};
 use crate::lsn::Lsn;
-use crate::identity::lost;
 
 /// Transactions in a window. All captured tables of the database count.
 pub(super) const TRANSACTIONS_MAX: usize = 1000;
@@ -43,7 +43,8 @@ impl Window {
             clock.select("tran_end_time")
         );
         let most = i64::try_from(TRANSACTIONS_MAX).unwrap_or(i64::MAX);
-        let rows = client.rows("ask what was captured", &sql, &[Param::from(most), Param::from(from)]).await?;
+        let rows =
+            client.rows("ask what was captured", &sql, &[Param::from(most), Param::from(from)]).await?;
         let mut times = Vec::with_capacity(rows.len());
         for row in &rows {
             let lsn = row.optional_lsn(0)?.ok_or_else(|| row.unexpected(0, "a log sequence number"))?;

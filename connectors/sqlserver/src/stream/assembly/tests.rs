@@ -39,7 +39,12 @@ fn told(changes: &[Change]) -> Vec<(Operation, Option<i64>, Option<i64>)> {
 
 #[test]
 fn an_update_has_what_the_row_was_and_what_it_became() {
-    let changes = assembled(vec![captured(2, 1, 7, 1), captured(3, 2, 7, 1), captured(4, 2, 7, 2), captured(1, 3, 7, 2)]);
+    let changes = assembled(vec![
+        captured(2, 1, 7, 1),
+        captured(3, 2, 7, 1),
+        captured(4, 2, 7, 2),
+        captured(1, 3, 7, 2),
+    ]);
     assert_eq!(
         told(&changes),
         [
