@@ -56,6 +56,8 @@ pub(crate) struct Binder<'a> {
     /// What `?1`, `?2` and so on stand for.
     pub(crate) parameters: Vec<Cell>,
     pub(crate) reading: Reading,
+    /// Tables that the statement locks against changes, to the end of its transaction.
+    pub(crate) shared: Vec<i64>,
     aliases: usize,
     expressions: Vec<(Ident, Vec<Ident>, Box<Query>)>,
     /// How many views and subqueries lie inside each other.
@@ -72,6 +74,7 @@ impl<'a> Binder<'a> {
             catalog: facts.database.catalog(),
             parameters: Vec::new(),
             reading: facts.reading,
+            shared: Vec::new(),
             aliases: 0,
             expressions: Vec::new(),
             depth: 0,

@@ -163,7 +163,8 @@ impl Binder<'_> {
         }
         let table =
             self.catalog.table(&schema, &object).cloned().ok_or_else(|| SqlError::invalid_object(name))?;
-        let reading = hinted(hints, self.reading)?;
+        let (reading, is_shared) = hinted(hints, self.reading)?;
+        self.shared.extend(is_shared.then_some(table.id));
         self.table(&table, alias.map(|alias| alias.name.value.as_str()), reading)
     }
 
@@ -343,18 +344,24 @@ impl Binder<'_> {
     }
 }
 
-/// How a table with these hints is read.
+/// How a table with these hints is read, and whether it is locked against changes as a whole.
 ///
 /// <https://learn.microsoft.com/en-us/sql/t-sql/queries/hints-transact-sql-table>
-fn hinted(hints: &[Expr], default: Reading) -> Result<Reading, SqlError> {
+fn hinted(hints: &[Expr], default: Reading) -> Result<(Reading, bool), SqlError> {
     let mut reading = default;
+    let (mut table, mut held) = (false, false);
     for hint in hints {
         match hint.to_string().to_ascii_uppercase().as_str() {
             "NOLOCK" | "READUNCOMMITTED" => reading = Reading::Dirty,
             "READCOMMITTED" | "ROWLOCK" | "PAGLOCK" | "FORCESEEK" | "FORCESCAN" => {}
             "READCOMMITTEDLOCK" => reading = Reading::Locking,
+            "TABLOCK" => table = true,
+            "HOLDLOCK" | "SERIALIZABLE" => held = true,
             _ => return Err(SqlError::not_modelled(hint)),
         }
     }
-    Ok(reading)
+    if table != held {
+        return Err(SqlError::not_modelled("TABLOCK without HOLDLOCK, or HOLDLOCK without TABLOCK"));
+    }
+    Ok((if table { Reading::Locking } else { reading }, table))
 }

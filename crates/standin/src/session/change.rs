@@ -52,6 +52,7 @@ impl Session {
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(SqlError::syntax("FROM")),
         };
         let (table, from) = self.changed_table(&update.table, from, "UPDATE")?;
+        self.lock_for_change(&table, tran)?;
         let (rows, columns) = self.new_values(update, &table, &from)?;
         for (found, _) in &rows {
             self.end_version(&table, tran, (found.row, found.ended))?;
@@ -107,6 +108,7 @@ impl Session {
             None => (first.clone(), Vec::new()),
         };
         let (table, from) = self.changed_table(&named, from, "DELETE")?;
+        self.lock_for_change(&table, tran)?;
         let facts = self.facts();
         let mut binder = binder(&facts);
         let (sql, _, _) = self.scan(&mut binder, (&table, &from), delete.selection.as_ref(), &[])?;

@@ -36,6 +36,18 @@ impl Session {
         Ok(table)
     }
 
+    /// # Errors
+    /// When another transaction holds a shared lock on the table; the view then names it.
+    pub(super) fn lock_for_change(&self, table: &Table, tran: &Tran) -> Result<(), SqlError> {
+        match self.database.versions.change_table(tran.id, table.id) {
+            None => Ok(()),
+            Some(holder) => {
+                self.view().blocked_by = Some(holder);
+                Err(SqlError::new(1222, 16, 51, "blocked"))
+            }
+        }
+    }
+
     pub(super) fn insert(&mut self, insert: &Insert) -> Result<u64, SqlError> {
         let (count, identity) = self.write(|session, tran| session.insert_within(tran, insert))?;
         self.identity = identity.or(self.identity);
@@ -58,6 +70,7 @@ impl Session {
             names.extend(parts(column)?.pop());
         }
         let columns = chosen(&table, &names)?;
+        self.lock_for_change(&table, tran)?;
         let fires = self.has_trigger(&table, Event::Insert);
         let given = self.source_rows(insert, &columns)?;
         let (mut identity, mut count, mut inserted) = (None, 0, Vec::new());

@@ -161,3 +161,26 @@ async fn a_trigger_works_in_the_transaction_of_what_it_fires_for() {
     );
     server.sql("app", "DROP TRIGGER fallar; DELETE FROM solicitud").unwrap();
 }
+
+#[tokio::test]
+async fn a_table_that_is_locked_against_changes_is_changed_by_nobody() {
+    let server = started(options());
+    let (mut one, mut two) = (connect(server.port()).await, connect(server.port()).await);
+    let lock = "SET LOCK_TIMEOUT 50; BEGIN TRAN; SELECT TOP (1) id FROM solicitud WITH (TABLOCK, HOLDLOCK)";
+    run(
+        &mut one,
+        "INSERT INTO solicitud VALUES (1, 'a', 1, NULL); BEGIN TRAN; UPDATE solicitud SET estado = 2",
+    )
+    .await;
+    // It is granted when no transaction that has changed the table is open.
+    assert_eq!(error(&mut two, lock).await, 1222);
+    run(&mut two, "ROLLBACK").await;
+    run(&mut one, "COMMIT; SET LOCK_TIMEOUT 50").await;
+    run(&mut two, lock).await;
+    for change in ["UPDATE solicitud SET estado = 3", "INSERT INTO solicitud VALUES (2, 'b', 1, NULL)"] {
+        assert_eq!(error(&mut one, change).await, 1222, "{change}");
+    }
+    assert_eq!(numbers(&mut one, "SELECT CAST(estado AS int) FROM solicitud").await, [2]);
+    run(&mut two, "COMMIT").await;
+    run(&mut one, "DELETE FROM solicitud").await;
+}
