@@ -39,6 +39,11 @@ const SESSION: &str = "SET NOCOUNT ON; SET ANSI_NULLS ON; SET ANSI_PADDING ON; S
     SET IMPLICIT_TRANSACTIONS OFF; SET LANGUAGE us_english; SET DATEFORMAT ymd; SET DATEFIRST 7; \
     SET LOCK_TIMEOUT 10000; SET DEADLOCK_PRIORITY LOW; SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
+/// From here on each statement reads what was committed when it began, and waits for no lock. Only where the database
+/// allows it
+/// (<https://learn.microsoft.com/en-us/sql/t-sql/statements/set-transaction-isolation-level-transact-sql>).
+pub(crate) const VERSIONED: &str = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT";
+
 /// What a statement is given for its `@P1`, `@P2` and so on.
 #[derive(Debug, Clone)]
 pub(crate) enum Param {

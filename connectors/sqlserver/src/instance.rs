@@ -13,6 +13,7 @@ use crate::config::SqlServerConfig;
 use crate::identity::lost;
 use crate::lsn::Lsn;
 use crate::name::{quote_ident, quote_literal};
+use crate::setup::{enable_table, free_name};
 use crate::value::Kind;
 
 /// Columns that stand before the captured ones in every change table
@@ -243,38 +244,19 @@ fn lacks_columns(table: &Table, lacking: &[Lacking]) -> SourceError {
         .iter()
         .map(|one| format!("capture instance \"{}\" lacks {}", one.instance, one.columns.join(", ")))
         .collect();
-    let make = enable_statement(table, Some(&format!("{}_{}_2", table.schema, table.name)));
+    let taken: Vec<&str> = lacking.iter().map(|one| one.instance.as_str()).collect();
+    let make = enable_table(table, Some(&free_name(table, &taken)));
     let hint = match lacking {
-        [older, _, ..] => format!(
+        // The newest is wanted first.
+        [_, oldest, ..] => format!(
             "a table has two instances at the most: EXEC sys.sp_cdc_disable_table {}, {}, {}; then {make}",
             quote_literal(&table.schema),
             quote_literal(&table.name),
-            quote_literal(&older.instance)
+            quote_literal(&oldest.instance)
         ),
         _ => make,
     };
     SourceError::new(SourceErrorKind::Schema, faults.join("; ")).with_hint(hint)
-}
-
-/// The statement that captures the key and the mapped columns
-/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-stored-procedures/sys-sp-cdc-enable-table-transact-sql>).
-pub(crate) fn enable_statement(table: &Table, instance: Option<&str>) -> String {
-    let mut columns: Vec<&str> = Vec::new();
-    for column in table.key_columns().chain(table.mapped_columns()) {
-        if !columns.contains(&column.name.as_str()) {
-            columns.push(&column.name);
-        }
-    }
-    let columns: Vec<String> = columns.into_iter().map(quote_ident).collect();
-    let named =
-        instance.map(|name| format!(", @capture_instance = {}", quote_literal(name))).unwrap_or_default();
-    format!(
-        "EXEC sys.sp_cdc_enable_table @source_schema = {}, @source_name = {}, @role_name = NULL{named}, \
-         @supports_net_changes = 0, @captured_column_list = {}",
-        quote_literal(&table.schema),
-        quote_literal(&table.name),
-        quote_literal(&columns.join(", "))
-    )
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ async fn capture_statements(
         let instances = instance::list(client, table).await?;
         let mut tables: Vec<String> = instances.iter().map(|one| one.change_table.clone()).collect();
         if !serves(client, table, scope, &instances).await? {
-            let name = if instances.is_empty() { named.unwrap_or(default) } else { format!("{default}_2") };
+            let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
+            let free = || free_name(table, &taken);
+            let name = named.filter(|name| !taken.contains(&name.as_str())).unwrap_or_else(free);
             statements.push(capture_table(table, Some(&name)));
             tables.push(change_table(&name));
         }
@@ -179,6 +181,16 @@ pub(crate) fn enable_table(table: &Table, instance: Option<&str>) -> String {
     enable_columns((&table.schema, &table.name), instance, &quote_literal(&columns.join(", ")))
 }
 
+/// A name for another capture instance of the table, beside those that are `taken`
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-stored-procedures/sys-sp-cdc-enable-table-transact-sql>).
+pub(crate) fn free_name(table: &Table, taken: &[&str]) -> String {
+    let default = format!("{}_{}", table.schema, table.name);
+    // A table has two at the most.
+    let others = (2..=4).map(|number| format!("{default}_{number}"));
+    let is_free = |name: &String| !taken.iter().any(|known| known.eq_ignore_ascii_case(name));
+    std::iter::once(default.clone()).chain(others).find(is_free).unwrap_or(default)
+}
+
 /// `columns` is an expression.
 fn enable_columns((schema, name): (&str, &str), instance: Option<&str>, columns: &str) -> String {
     let named =
@@ -212,8 +224,13 @@ fn capture_unless_captured(quoted: &str, enable: &str) -> Statement {
 fn may_read(user: &str, change_tables: &[String]) -> [Statement; 2] {
     [
         Statement {
-            why: "lets the user call the capture's functions".to_owned(),
-            sql: format!("ALTER ROLE {} ADD MEMBER {}", quote_ident(GATING_ROLE), quote_ident(user)),
+            why: "lets the user call the capture's functions, which the role guards".to_owned(),
+            sql: format!(
+                "IF USER_ID({}) IS NULL CREATE ROLE {role}; ALTER ROLE {role} ADD MEMBER {}",
+                quote_literal(GATING_ROLE),
+                quote_ident(user),
+                role = quote_ident(GATING_ROLE)
+            ),
         },
         rights::grant_captures(user, change_tables),
     ]
@@ -346,6 +363,13 @@ mod tests {
         ] {
             assert!(all.contains(part), "{part} is not in\n{all}");
         }
+    }
+
+    #[test]
+    fn another_instance_gets_a_name_that_none_has() {
+        let table = crate::catalog::tests::table(&[("id", "int")]);
+        assert_eq!(free_name(&table, &[]), "dbo_solicitudes");
+        assert_eq!(free_name(&table, &["DBO_solicitudes", "dbo_solicitudes_2"]), "dbo_solicitudes_3");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Copies of the table's mapped columns: as of one moment, or page by page.
 //!
-//! A copy exactly as of one position cannot be had without locking the table: the capture lags behind what a snapshot
-//! shows, and nothing that our login may ask tells which commit was the last that it shows. So every copy that belongs to
-//! a stream is made of fenced pages, each read in a statement of its own, whatever the isolation.
+//! The capture lags behind what a copy shows. A copy is exactly as of one position where the table may be locked against
+//! changes for the moment in which its snapshot begins; else it is made of fenced pages, each read in a statement of its
+//! own, whatever the isolation.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 pub(crate) mod cursor;
-mod fence;
+pub(crate) mod exact;
+pub(crate) mod fence;
 mod select;
 
 use crate::catalog::{self, Table};
-use crate::client::{Client, Param};
+use crate::client::{Client, Param, VERSIONED};
 use crate::config::SqlServerConfig;
 use crate::identity::Identity;
 use crate::poll::{self, Modified};
@@ -35,10 +36,6 @@ const WAITING_BYTES_MAX: usize = 12 << 20;
 const PAGES_WAITING_MAX: usize = 1;
 /// How often a page is tried that a lock or a deadlock got in the way of.
 const ATTEMPTS: u32 = 5;
-
-/// Reads what was committed when a statement begins, without locks
-/// (<https://learn.microsoft.com/en-us/sql/t-sql/statements/set-transaction-isolation-level-transact-sql>).
-const VERSIONED: &str = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT";
 
 /// A copy of the table, being read.
 #[derive(Debug)]
@@ -151,6 +148,17 @@ struct Filled {
 }
 
 impl Copier {
+    /// A task that copies the whole table with a connection that has begun to read.
+    fn new(
+        config: &SqlServerConfig,
+        client: Client,
+        copied: Copied,
+        outlet: mpsc::Sender<Result<Option<Page>, SourceError>>,
+    ) -> Self {
+        let config = Arc::new(config.clone());
+        Self { config, client, versioned: true, scanned: None, copied, outlet, kept: None }
+    }
+
     async fn run(mut self, rows: Option<u32>) {
         let copied = match rows {
             Some(rows) => self.copy_pages(rows).await,

@@ -12,7 +12,7 @@ use crate::identity::{Identity, captured_end};
 use crate::instance;
 use crate::lsn::Lsn;
 use crate::poll::{self, ScanTime};
-use crate::snapshot::{self, SqlServerSnapshot};
+use crate::snapshot::{self, SqlServerSnapshot, exact};
 use crate::stream::{self, SqlServerStream};
 use crate::{check, retention, setup};
 
@@ -82,8 +82,9 @@ impl Source for SqlServerSource {
 
 /// The change tables are cleaned up by time, whoever reads them: there is nothing to reserve, and nothing to adopt.
 ///
-/// The present end is that of what was *captured*. What is committed and not captured yet comes by the stream, and the
-/// fences of the copy see to it that it is taken from there.
+/// With an exact copy the beginning is the log's own end at its moment, which the capture may not have reached yet. Else it
+/// is the end of what was *captured*: what is committed and not captured yet comes by the stream, and the fences of the
+/// copy see to it that it is taken from there.
 async fn begin(
     config: &SqlServerConfig,
     scope: &Scope,
@@ -104,11 +105,21 @@ async fn begin(
             "start SQL Server Agent, and look at the capture job's history: `bitacora check` tells more",
         ));
     };
+    let mut snapshot = None;
     let at = match beginning {
         Beginning::At(position) => Lsn::of(position)?,
+        Beginning::Present | Beginning::Anew if identity.snapshots => {
+            match exact::open(&mut client, config, scope, &table).await? {
+                Some((at, copy)) => {
+                    snapshot = Some(copy);
+                    at
+                }
+                None => end,
+            }
+        }
         Beginning::Present | Beginning::Anew => end,
     };
-    if at > end {
+    if at > end && snapshot.is_none() {
         let context = format!("position {at} lies after the captured log's end, which is {end}");
         return Err(SourceError::new(SourceErrorKind::Configuration, context)
             .with_hint("SELECT sys.fn_cdc_get_max_lsn() shows the largest that can be named"));
@@ -123,5 +134,5 @@ async fn begin(
     }
     chosen?;
     let checkpoint = Checkpoint { position: at.to_position(), server: identity.server() };
-    Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate: None })
+    Ok(Begun { checkpoint, snapshot, adopted: None, rows_estimate: None })
 }

@@ -13,13 +13,14 @@ mod reader;
 mod window;
 
 use crate::catalog;
-use crate::client::Client;
+use crate::client::{Client, VERSIONED};
 use crate::clock::Clock;
 use crate::config::SqlServerConfig;
 use crate::identity::{Identity, captured_end};
 use crate::instance;
 use crate::lsn::Lsn;
 use crate::poll::ScanTime;
+use crate::snapshot::fence;
 use assembly::Assembly;
 use liveness::Liveness;
 use reader::Reader;
@@ -76,9 +77,13 @@ pub(crate) async fn open(
     let mut client = Client::open(config).await?;
     let table = catalog::table(&mut client, scope).await?;
     table.mapped_kinds()?;
-    Identity::ask(&mut client).await?.expect_history_of(checkpoint)?;
+    let identity = Identity::ask(&mut client).await?;
+    identity.expect_history_of(checkpoint)?;
+    if identity.snapshots {
+        client.run("read without locks", VERSIONED).await?;
+    }
     let end = captured_end(&mut client).await?;
-    if end.is_none_or(|end| end < from) && !config.read_only {
+    if end.is_none_or(|end| end < from) && !config.read_only && !is_ahead(&mut client, from).await? {
         // Without a capture instance that is no wonder, and another error says more.
         instance::choose(&mut client, config, (&table, scope), from).await?;
         return Err(window::ends_before(end, from));
@@ -98,6 +103,7 @@ pub(crate) async fn open(
             client,
             table,
             layout,
+            unfit: Vec::new(),
             clock,
             from,
             batches,
@@ -106,4 +112,17 @@ pub(crate) async fn open(
         }
         .run()
     }))
+}
+
+/// Whether the log itself reaches `from`, and only the capture does not yet: an exact copy is as of such a place. Where our
+/// login may not ask, there are no such copies.
+///
+/// # Errors
+/// When the connection breaks.
+async fn is_ahead(client: &mut Client, from: Lsn) -> Result<bool, SourceError> {
+    match fence::log_end(client).await {
+        Ok(end) => Ok(Lsn::of(&end)? >= from),
+        Err(error) if client.is_spent() => Err(error),
+        Err(_) => Ok(false),
+    }
 }

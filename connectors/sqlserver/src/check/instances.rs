@@ -10,7 +10,7 @@ use crate::client::{Client, Param};
 use crate::instance::{self, Instance, Layout, by_preference};
 use crate::name::{quote_ident, quote_literal};
 use crate::rights;
-use crate::setup::enable_table;
+use crate::setup::{enable_table, free_name};
 
 /// A table has no more
 /// (<https://learn.microsoft.com/en-us/sql/relational-databases/track-changes/about-change-data-capture-sql-server#capture-instance>).
@@ -39,16 +39,18 @@ pub(super) async fn findings(
         return Ok(findings);
     }
     findings.push(Finding::pass("cdc_select", "our user may read what was captured"));
+    let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
+    let again = enable_table(table, Some(&free_name(table, &taken)));
     let mut fit = false;
     for instance in by_preference(&instances, subject.config) {
         let layout = Layout::look_up(client, table, subject.scope.keys, instance).await?;
         let guard = guard(client, instance).await?;
-        let (finding, serves) = judge(subject, table, instance, (&layout, guard.as_deref()));
+        let (finding, serves) = judge(subject, instance, &again, (&layout, guard.as_deref()));
         fit |= serves;
         findings.push(finding);
     }
     if !fit {
-        findings.push(unfit(table, &instances));
+        findings.push(unfit(table, &instances, &again));
     }
     Ok(findings)
 }
@@ -100,8 +102,8 @@ async fn guard(client: &mut Client, instance: &Instance) -> Result<Option<String
 /// What there is to say of an instance, and whether it serves.
 fn judge(
     subject: &Subject<'_>,
-    table: &Table,
     instance: &Instance,
+    again: &str,
     (layout, guard): (&Result<Layout, instance::Lacking>, Option<&str>),
 ) -> (Finding, bool) {
     let name = &instance.name;
@@ -110,8 +112,7 @@ fn judge(
         Err(lacking) => {
             let what = format!("capture instance \"{name}\" has no {}", lacking.columns.join(", "));
             let why = "the mapping needs them: a column that was added or altered later is not captured";
-            let again = format!("{}_{}_2", table.schema, table.name);
-            return (Finding::warning(CODE, what, why).mended_by(enable_table(table, Some(&again))), false);
+            return (Finding::warning(CODE, what, why).mended_by(again), false);
         }
     };
     let Some(low) = instance.low else {
@@ -124,8 +125,7 @@ fn judge(
         let what = format!("capture instance \"{name}\" has not all columns of the table's key");
         let why =
             "on_delete asks for deleted rows to be reported, and they could not be told from each other";
-        let again = format!("{}_{}_2", table.schema, table.name);
-        return (Finding::error(CODE, what, why).mended_by(enable_table(table, Some(&again))), true);
+        return (Finding::error(CODE, what, why).mended_by(again), true);
     }
     let guard = guard.map_or_else(|| "open to whoever may read the table".to_owned(), guarded_by);
     let what = format!("capture instance \"{name}\" has all mapped columns, from {low} on, {guard}");
@@ -133,17 +133,15 @@ fn judge(
 }
 
 /// No instance serves: the mend depends on how many there are.
-fn unfit(table: &Table, instances: &[Instance]) -> Finding {
-    let again = format!("{}_{}_2", table.schema, table.name);
-    let make = enable_table(table, Some(&again));
+fn unfit(table: &Table, instances: &[Instance], again: &str) -> Finding {
     let mend = match instances {
         [oldest, ..] if instances.len() >= INSTANCES_MAX => format!(
-            "EXEC sys.sp_cdc_disable_table {}, {}, {}; {make}",
+            "EXEC sys.sp_cdc_disable_table {}, {}, {}; {again}",
             quote_literal(&table.schema),
             quote_literal(&table.name),
             quote_literal(&oldest.name)
         ),
-        _ => make,
+        _ => again.to_owned(),
     };
     let what = format!("no capture instance of {} has all mapped columns", table.quoted());
     Finding::error(CODE, what, "changes of what is missing would not be seen").mended_by(mend)

@@ -22,8 +22,9 @@ use crate::config::SqlServerConfig;
 use crate::identity::captured_end;
 use crate::lsn::Lsn;
 
-/// Milliseconds by which a captured transaction must be younger than the page: a `datetime` is rounded.
-const LATER: i64 = 20;
+/// Milliseconds by which a captured transaction must be younger than the page: far more than passes between its getting
+/// a time and a number, and than a `datetime` is rounded by.
+const LATER: i64 = 1000;
 /// The same for a sign of life, and wherever the times are of two clocks: a replica's, and its primary's.
 const MUCH_LATER: i64 = 60_000;
 
@@ -67,7 +68,7 @@ impl Way {
 ///
 /// # Errors
 /// When our login may not ask, and on servers before 2016 SP2.
-pub(super) async fn log_end(client: &mut Client) -> Result<Position, SourceError> {
+pub(crate) async fn log_end(client: &mut Client) -> Result<Position, SourceError> {
     let context = "ask where the log ends";
     let rows = client.rows(context, "SELECT log_end_lsn FROM sys.dm_db_log_stats(DB_ID())", &[]).await?;
     let end: Option<Lsn> = match rows.first() {

@@ -12,7 +12,7 @@ use super::liveness::Liveness;
 use super::pages::{Pages, read};
 use super::window::{Window, altered, dropped, ends_before, expect_kept};
 use crate::catalog::{self, Table};
-use crate::client::Client;
+use crate::client::{Client, Param};
 use crate::clock::Clock;
 use crate::config::SqlServerConfig;
 use crate::identity::captured_end;
@@ -25,6 +25,9 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCH_CHANGES: usize = 8192;
 /// On an idle log a batch says this often that the server answered.
 const HEARD_EVERY: Duration = Duration::from_secs(15);
+
+/// How often the capture may be in the way before that is told: each time for as long as locks are waited for.
+const DELAYS_MAX: u32 = 60;
 
 /// Why the task ends.
 pub(super) enum End {
@@ -47,6 +50,8 @@ pub(super) struct Reader {
     pub(super) client: Client,
     pub(super) table: Table,
     pub(super) layout: Layout,
+    /// Instances that lack mapped columns, by the numbers of their change tables.
+    pub(super) unfit: Vec<i64>,
     pub(super) clock: Clock,
     /// Everything up to here has been handed over.
     pub(super) from: Lsn,
@@ -67,17 +72,26 @@ impl Reader {
     async fn read_on(&mut self) -> Result<Infallible, End> {
         self.assembly.read_from(&self.layout.large);
         let mut heard_at: Option<Instant> = None;
+        let mut delays = 0;
         loop {
-            self.choose_instance().await?;
-            match Window::after(&mut self.client, &self.clock, self.from).await? {
-                Some(window) => {
+            match self.next_window().await {
+                Ok(Some(window)) => {
                     self.read_window(&window).await?;
                     heard_at = Some(Instant::now());
+                    delays = 0;
                     if window.full {
                         continue;
                     }
                 }
-                None => self.nothing_new(&mut heard_at).await?,
+                Ok(None) => {
+                    self.nothing_new(&mut heard_at).await?;
+                    delays = 0;
+                }
+                Err(error) if self.may_wait_after(&error) && delays < DELAYS_MAX => {
+                    tracing::debug!("the capture is in the way: {error}");
+                    delays += 1;
+                }
+                Err(error) => return Err(error.into()),
             }
             tokio::select! {
                 () = self.batches.closed() => return Err(End::Unwanted),
@@ -86,30 +100,46 @@ impl Reader {
         }
     }
 
+    /// Where versions of rows may not be read, the capture job's own transaction locks what it writes, for minutes where the
+    /// application's was huge. Nothing was handed over yet, so that it can simply be asked again.
+    fn may_wait_after(&self, error: &SourceError) -> bool {
+        error.kind() == SourceErrorKind::Busy && !self.client.is_spent()
+    }
+
+    async fn next_window(&mut self) -> Result<Option<Window>, SourceError> {
+        self.choose_instance().await?;
+        Window::after(&mut self.client, &self.clock, self.from).await
+    }
+
     async fn send(&self, batch: Batch) -> Result<(), End> {
         self.batches.send(Ok(batch)).await.map_err(|_| End::Unwanted)
     }
 
     /// Stays with the instance that is being read while no better one covers what comes next; this is also the first of the
     /// two looks at the low end.
-    async fn choose_instance(&mut self) -> Result<(), End> {
+    async fn choose_instance(&mut self) -> Result<(), SourceError> {
         let instances = instance::list(&mut self.client, &self.table).await?;
-        let best = by_preference(&instances, &self.config).into_iter().find(|one| one.covers(self.from));
+        let best = by_preference(&instances, &self.config)
+            .into_iter()
+            .find(|one| one.covers(self.from) && !self.unfit.contains(&one.object_id));
         if best.is_some_and(|best| best.object_id == self.layout.instance.object_id) {
             return Ok(());
         }
         let (table, scope) = (&self.table, &self.scope);
         let layout = instance::choose(&mut self.client, &self.config, (table, scope), self.from).await?;
-        if layout.instance.object_id != self.layout.instance.object_id {
-            tracing::info!(
-                from = self.layout.instance.name,
-                to = layout.instance.name,
-                position = %self.from,
-                "the stream goes on with another capture instance"
-            );
-            self.assembly.read_from(&layout.large);
-            self.layout = layout;
+        if layout.instance.object_id == self.layout.instance.object_id {
+            // The better one lacks columns, and it always will.
+            self.unfit.extend(best.map(|best| best.object_id));
+            return Ok(());
         }
+        tracing::info!(
+            from = self.layout.instance.name,
+            to = layout.instance.name,
+            position = %self.from,
+            "the stream goes on with another capture instance"
+        );
+        self.assembly.read_from(&layout.large);
+        self.layout = layout;
         Ok(())
     }
 
@@ -120,7 +150,16 @@ impl Reader {
         }
         let mut pages = Pages::new(self.from, window.to);
         while let Some((sql, params)) = pages.next(&self.layout) {
-            self.read_page(&mut pages, (&sql, &params), window).await?;
+            match self.read_page(&mut pages, (&sql, &params), window).await {
+                // A change table that is not as it was: was it altered, or is it gone?
+                Err(End::Failed(error)) if error.kind() == SourceErrorKind::Schema => {
+                    let left = instance::list(&mut self.client, &self.table).await?;
+                    let here = left.iter().any(|one| one.object_id == self.layout.instance.object_id);
+                    let gone = dropped(&self.layout.instance);
+                    return Err(if here { error.into() } else { gone.caused_by(error).into() });
+                }
+                turned => turned?,
+            }
         }
         self.assembly.end_transaction();
         expect_kept(&mut self.client, &self.layout.instance, self.from).await?;
@@ -134,17 +173,12 @@ impl Reader {
     async fn read_page(
         &mut self,
         pages: &mut Pages,
-        (sql, params): (&str, &[crate::client::Param]),
+        (sql, params): (&str, &[Param]),
         window: &Window,
     ) -> Result<(), End> {
-        let gone = |error: SourceError, layout: &Layout| match error.kind() {
-            SourceErrorKind::Schema => dropped(&layout.instance).caused_by(error),
-            _ => error,
-        };
-        let asked = self.client.read("read the change table", sql, params).await;
-        let mut rows = asked.map_err(|error| gone(error, &self.layout))?;
+        let mut rows = self.client.read("read the change table", sql, params).await?;
         let (mut count, mut last) = (0_u32, None);
-        while let Some(row) = rows.next().await.map_err(|error| gone(error, &self.layout))? {
+        while let Some(row) = rows.next().await? {
             let (place, captured) = read(&row, &self.layout)?;
             (count, last) = (count + 1, Some(place));
             self.assembly.push(captured, |lsn| window.committed_at(lsn));
@@ -170,7 +204,10 @@ impl Reader {
     /// The log's end is reached, or the log ends before our position.
     async fn nothing_new(&mut self, heard_at: &mut Option<Instant>) -> Result<(), End> {
         let end = captured_end(&mut self.client).await?;
-        let behind = end.is_none_or(|end| end < self.from);
+        let mut behind = end.is_none_or(|end| end < self.from);
+        if behind && super::is_ahead(&mut self.client, self.from).await? {
+            behind = false;
+        }
         // Another replica may be behind the one that was read before.
         if behind && !self.config.read_only {
             return Err(ends_before(end, self.from).into());
