@@ -67,11 +67,8 @@ impl Binder<'_> {
         if name == "schema_id" {
             return self.catalog.schema_id(wanted).map_or(Value::Null, Value::Int);
         }
-        let clean = wanted.replace(['[', ']', '"'], "");
-        let mut parts = clean.rsplitn(3, '.');
-        let object = parts.next().unwrap_or_default();
-        let schema = parts.next().filter(|schema| !schema.is_empty()).unwrap_or("dbo");
-        self.catalog.table(schema, object).map_or(Value::Null, |table| Value::Int(table.id))
+        let (schema, object) = schema_and_name(wanted);
+        self.catalog.table(&schema, &object).map_or(Value::Null, |table| Value::Int(table.id))
     }
 
     /// Names of objects and schemas by number, for rows of the catalog.
@@ -92,5 +89,64 @@ impl Binder<'_> {
             sql.push_str(&format!(" WHEN {id} THEN {}", found.sql));
         }
         Some(Typed::new(format!("{sql} WHEN NULL THEN NULL END"), SqlType::NAME))
+    }
+}
+
+/// Schema and name of an object in a text; without a schema, `dbo`.
+///
+/// <https://learn.microsoft.com/en-us/sql/relational-databases/databases/database-identifiers>
+pub(super) fn schema_and_name(text: &str) -> (String, String) {
+    let mut parts = vec![String::new()];
+    let mut closing = None;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match closing {
+            // The closing sign twice is the sign itself.
+            Some(close) if letter == close && letters.peek() != Some(&close) => {
+                closing = None;
+                continue;
+            }
+            Some(close) if letter == close => {
+                letters.next();
+            }
+            Some(_) => {}
+            None if letter == '[' => {
+                closing = Some(']');
+                continue;
+            }
+            None if letter == '"' => {
+                closing = Some('"');
+                continue;
+            }
+            None if letter == '.' => {
+                parts.push(String::new());
+                continue;
+            }
+            None => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(letter);
+        }
+    }
+    let name = parts.pop().unwrap_or_default();
+    let schema = parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
+    (schema, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_texts_are_read_with_and_without_quotes() {
+        for (text, schema, name) in [
+            ("t", "dbo", "t"),
+            ("otra.t", "otra", "t"),
+            ("[dbo].[a [b]].c]", "dbo", "a [b].c"),
+            ("base..\"a\"\"b\"", "dbo", "a\"b"),
+            ("base.[otra].t", "otra", "t"),
+        ] {
+            assert_eq!(schema_and_name(text), (schema.to_owned(), name.to_owned()), "{text}");
+        }
     }
 }

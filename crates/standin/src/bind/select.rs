@@ -274,7 +274,11 @@ impl Binder<'_> {
                 }
                 _ => return Err(SqlError::syntax(&key.expr)),
             },
-            Expr::Identifier(name) => columns.iter().position(|column| same(&column.name, &name.value)),
+            Expr::Identifier(name) => columns
+                .iter()
+                .position(|column| same(&column.name, &name.value))
+                // Inside of an expression SQLite takes a name for a column of the table, not of the answer.
+                .filter(|at| scope.is_none() || !columns.get(*at).is_some_and(|column| is_offset(column.of))),
             _ => None,
         };
         if let Some(at) = at
@@ -342,4 +346,8 @@ fn is_aggregate(sql: &str) -> bool {
             !sql.contains(" OVER (") && !sql.get(..at).unwrap_or_default().contains("(SELECT ")
         })
     })
+}
+
+fn is_offset(of: SqlType) -> bool {
+    matches!(of, SqlType::DateTimeOffset(_))
 }

@@ -171,8 +171,8 @@ impl Binder<'_> {
     }
 
     fn object_right(&self, object: &str, right: &str, column: Option<String>) -> Option<Answer> {
-        let clean = object.replace(['[', ']', '"'], "");
-        let (schema, name) = clean.rsplit_once('.').unwrap_or(("dbo", &clean));
+        let (schema, name) = super::names::schema_and_name(object);
+        let (schema, name) = (schema.as_str(), name.as_str());
         if let Some(instance) = name.strip_prefix("fn_cdc_get_all_changes_") {
             let instance = self.catalog.instance(instance)?;
             return Some(int(i64::from(crate::cdc::rows::may_read(self.facts, &self.catalog, instance))));
