@@ -101,8 +101,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trust", &["change"]),
     ("postgres-connector", &["change", "trust"]),
     ("mysql-connector", &["change", "trust"]),
+    ("sqlserver-connector", &["change", "trust"]),
     ("tablero", &[]),
-    ("testbed", &[]),
+    ("standin", &[]),
+    ("testbed", &["standin"]),
     (
         "bitacora",
         &[
@@ -113,6 +115,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "pipeline",
             "postgres-connector",
             "mysql-connector",
+            "sqlserver-connector",
             "tablero",
         ],
     ),
@@ -142,7 +145,7 @@ fn the_pipeline_is_built_without_any_connector() {
         let needs = graph.all_needs(package);
         let connectors: Vec<&&str> = needs.iter().filter(|name| name.ends_with("-connector")).collect();
         assert!(connectors.is_empty(), "{package} is built with {connectors:?}");
-        for driver in ["tokio-postgres", "postgres-protocol", "mysql_common", "mysql_async"] {
+        for driver in ["tokio-postgres", "postgres-protocol", "mysql_common", "mysql_async", "tiberius"] {
             assert!(!needs.contains(driver), "{package} is built with {driver}");
         }
     }
@@ -158,6 +161,7 @@ fn a_driver_reaches_no_further_than_its_owner() {
         ("postgres-protocol", &["postgres-connector"]),
         ("tokio-postgres-rustls", &["postgres-connector"]),
         ("mysql_common", &["mysql-connector"]),
+        ("tiberius", &["sqlserver-connector"]),
         // The product has a wire of its own.
         ("mysql_async", &[]),
         ("rusqlite", &["ledger"]),

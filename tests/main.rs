@@ -10,6 +10,7 @@
 //! - [`conformance`]: what every engine must do, written once over [`support::backend::Backend`]
 //! - [`postgres`]: PostgreSQL as a backend, and what only PostgreSQL has
 //! - [`mysql`]: MySQL and MariaDB as backends, and what only they have
+//! - [`sqlserver`]: SQL Server as a backend, and what only it has
 //! - [`delivery`]: an endpoint that fails in every way, batches, schedule
 //! - [`operation`]: commands, status, ledger, as an operator meets them
 //! - [`messages`]: the errors that people read, word for word
@@ -29,4 +30,5 @@ mod messages;
 mod mysql;
 mod operation;
 mod postgres;
+mod sqlserver;
 mod support;

@@ -83,12 +83,6 @@ async fn a_batch_that_the_dashboard_would_refuse_names_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rehearsal_of_an_engine_that_is_not_built_in_says_so() {
-    let text = mistake(|config| replace(&mut config.source, "\"postgres\"", "\"sqlserver\"")).await;
-    insta::assert_snapshot!(text);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_before_the_floor_names_the_floor() {
     let scene = Scene::new().await;
     let outcome = scene.product.command(&["backfill", "--from", "2019-01-01"]).await;

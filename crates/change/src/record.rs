@@ -42,7 +42,7 @@ pub struct Change {
     pub transaction: Arc<Transaction>,
 }
 
-/// Something that happened to the table as a whole and that no row change describes.
+/// Something that happened to the table as a whole, or to its log, and that no row change describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incident {
     /// All rows were removed at once. Nothing is sent for it: the operator is told.
@@ -50,6 +50,16 @@ pub enum Incident {
         /// Where the log says so.
         position: Position,
     },
+    /// The engine's own capture does not run, or gives no sign of it: that nothing comes does not mean that nothing
+    /// changes.
+    CaptureSilent {
+        /// What was found.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// It gives signs again.
+    CaptureResumed,
 }
 
 /// A piece of the log.

@@ -89,7 +89,7 @@ impl Daemon {
         }
         let mapping = mapping(config)?;
         let parts = Parts {
-            source: source(config, &mapping)?,
+            source: source(config, &mapping),
             mapping,
             ledger,
             ledger_dir: config.ledger.dir.clone(),
@@ -132,7 +132,7 @@ pub(crate) fn mapping(config: &Config) -> Result<Mapping, Failure> {
 }
 
 /// The connector of `config`.
-pub(crate) fn source(config: &Config, mapping: &Mapping) -> Result<AnySource, Failure> {
+pub(crate) fn source(config: &Config, mapping: &Mapping) -> AnySource {
     let scope = Scope {
         table: config.source.table.clone(),
         columns: mapping.columns().to_vec(),

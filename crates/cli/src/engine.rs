@@ -6,41 +6,38 @@ use change::{
 };
 use mysql_connector::{MysqlSnapshot, MysqlSource, MysqlStream};
 use postgres_connector::{PostgresSnapshot, PostgresSource, PostgresStream};
+use sqlserver_connector::{SqlServerSnapshot, SqlServerSource, SqlServerStream};
 
 use crate::config::{Config, Engine};
-use crate::exit::Failure;
 
 /// A connector of any engine that is built in.
 pub(crate) enum AnySource {
     Postgres(PostgresSource),
     Mysql(MysqlSource),
+    SqlServer(SqlServerSource),
 }
 
 /// Its log.
 pub(crate) enum AnyStream {
     Postgres(PostgresStream),
     Mysql(MysqlStream),
+    SqlServer(SqlServerStream),
 }
 
 /// Its copy of the table.
 pub(crate) enum AnySnapshot {
     Postgres(PostgresSnapshot),
     Mysql(MysqlSnapshot),
+    SqlServer(SqlServerSnapshot),
 }
 
 impl AnySource {
     /// Makes the connector that `config` names; nothing is connected yet.
-    pub(crate) fn new(config: &Config, scope: Scope) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &Config, scope: Scope) -> Self {
         match config.source.engine {
-            Engine::Postgres => Ok(Self::Postgres(PostgresSource::new(config.to_postgres(), scope))),
-            Engine::Mysql => Ok(Self::Mysql(MysqlSource::new(config.to_mysql(), scope))),
-            Engine::Sqlserver => Err(Failure::usage(
-                "this version captures PostgreSQL, MySQL and MariaDB, and [source] engine is \"sqlserver\"",
-            )
-            .for_the_data("nothing was read and nothing was sent")
-            .with_hint(
-                "write engine = \"postgres\" or \"mysql\", or install a version of bitacora that names this engine",
-            )),
+            Engine::Postgres => Self::Postgres(PostgresSource::new(config.to_postgres(), scope)),
+            Engine::Mysql => Self::Mysql(MysqlSource::new(config.to_mysql(), scope)),
+            Engine::Sqlserver => Self::SqlServer(SqlServerSource::new(config.to_sqlserver(), scope)),
         }
     }
 }
@@ -53,6 +50,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.check(sample_rows).await,
             Self::Mysql(source) => source.check(sample_rows).await,
+            Self::SqlServer(source) => source.check(sample_rows).await,
         }
     }
 
@@ -60,6 +58,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.setup().await,
             Self::Mysql(source) => source.setup().await,
+            Self::SqlServer(source) => source.setup().await,
         }
     }
 
@@ -67,6 +66,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.apply(statements).await,
             Self::Mysql(source) => source.apply(statements).await,
+            Self::SqlServer(source) => source.apply(statements).await,
         }
     }
 
@@ -74,6 +74,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => Ok(begun(source.begin(beginning).await?, AnySnapshot::Postgres)),
             Self::Mysql(source) => Ok(begun(source.begin(beginning).await?, AnySnapshot::Mysql)),
+            Self::SqlServer(source) => Ok(begun(source.begin(beginning).await?, AnySnapshot::SqlServer)),
         }
     }
 
@@ -81,6 +82,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.stream(checkpoint).await.map(AnyStream::Postgres),
             Self::Mysql(source) => source.stream(checkpoint).await.map(AnyStream::Mysql),
+            Self::SqlServer(source) => source.stream(checkpoint).await.map(AnyStream::SqlServer),
         }
     }
 
@@ -88,6 +90,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.snapshot(plan).await.map(AnySnapshot::Postgres),
             Self::Mysql(source) => source.snapshot(plan).await.map(AnySnapshot::Mysql),
+            Self::SqlServer(source) => source.snapshot(plan).await.map(AnySnapshot::SqlServer),
         }
     }
 
@@ -95,6 +98,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.covers(position, fence),
             Self::Mysql(source) => source.covers(position, fence),
+            Self::SqlServer(source) => source.covers(position, fence),
         }
     }
 
@@ -102,6 +106,7 @@ impl Source for AnySource {
         match self {
             Self::Postgres(source) => source.retention(position).await,
             Self::Mysql(source) => source.retention(position).await,
+            Self::SqlServer(source) => source.retention(position).await,
         }
     }
 }
@@ -111,6 +116,7 @@ impl ChangeStream for AnyStream {
         match self {
             Self::Postgres(stream) => stream.next().await,
             Self::Mysql(stream) => stream.next().await,
+            Self::SqlServer(stream) => stream.next().await,
         }
     }
 
@@ -118,6 +124,7 @@ impl ChangeStream for AnyStream {
         match self {
             Self::Postgres(stream) => stream.acknowledge(position),
             Self::Mysql(stream) => stream.acknowledge(position),
+            Self::SqlServer(stream) => stream.acknowledge(position),
         }
     }
 }
@@ -127,6 +134,7 @@ impl Snapshot for AnySnapshot {
         match self {
             Self::Postgres(snapshot) => snapshot.next_page().await,
             Self::Mysql(snapshot) => snapshot.next_page().await,
+            Self::SqlServer(snapshot) => snapshot.next_page().await,
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::{Layer, fmt};
 use crate::args::LogFormat;
 
 /// The product's own crates: libraries speak up only when something is wrong, or a little at `-vv`.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "bitacora",
     "change",
     "normalizer",
@@ -21,6 +21,7 @@ const OWN: [&str; 9] = [
     "tablero",
     "postgres_connector",
     "mysql_connector",
+    "sqlserver_connector",
 ];
 
 /// Sends log lines to stderr from now on.
@@ -31,7 +32,9 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quietly: bool) {
     let (own, others) = levels(verbose, quietly);
     let targets = Targets::new()
         .with_default(others)
-        .with_targets(OWN.map(|name| (name, LevelFilter::from_level(own))));
+        .with_targets(OWN.map(|name| (name, LevelFilter::from_level(own))))
+        // It warns that it does not encrypt, whether the connector beneath it does or not: `check` knows.
+        .with_target("tiberius", LevelFilter::ERROR);
     let registry = tracing_subscriber::registry();
     let started = match format {
         LogFormat::Text => {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use chrono::NaiveDateTime;
 use testbed::mysql::prelude::Queryable;
-use testbed::{mysql, postgres};
+use testbed::{mysql, postgres, sqlserver};
 
 use crate::failure::Failure;
 use crate::options::Engine;
@@ -13,17 +13,18 @@ use crate::options::Engine;
 /// The name of the institution's database.
 pub(crate) const DATABASE: &str = "tramites";
 
-/// A moment as both engines write it, to the microsecond.
+/// A moment as all engines write it, to the microsecond.
 const MOMENT: &str = "%Y-%m-%d %H:%M:%S%.6f";
 
 /// A server that the demonstration brought up.
 pub(crate) enum Server {
     Postgres(Box<postgres::Server>),
     Mysql(Box<mysql::Server>),
+    SqlServer(Box<sqlserver::StandIn>),
 }
 
 impl Server {
-    /// Starts one and makes the database. It is a real server, disk flushes included.
+    /// Starts one and makes the database. It is a real server, disk flushes included; for SQL Server, the stand-in.
     ///
     /// # Errors
     /// What the testbed says.
@@ -43,6 +44,13 @@ impl Server {
                 server.create_database(DATABASE).await?;
                 Ok(Server::Mysql(Box::new(server)))
             }
+            Engine::SqlServer => {
+                // The stand-in's program is this one, run again.
+                let program = std::env::current_exe().map_err(Failure::of("find this program's own file"))?;
+                let server = sqlserver::StandIn::start(&program, sqlserver::Options::default())?;
+                server.address().create_database(DATABASE).await?;
+                Ok(Server::SqlServer(Box::new(server)))
+            }
         }
     }
 
@@ -54,6 +62,7 @@ impl Server {
                 let (major, minor, patch) = server.version();
                 format!("{} {major}.{minor}.{patch}", server.product())
             }
+            Server::SqlServer(_) => "A stand-in for SQL Server 2022".to_owned(),
         }
     }
 
@@ -62,6 +71,7 @@ impl Server {
         match self {
             Server::Postgres(server) => (server.host(), server.port()),
             Server::Mysql(server) => (server.host(), server.port()),
+            Server::SqlServer(server) => (&server.address().host, server.address().port),
         }
     }
 
@@ -70,6 +80,7 @@ impl Server {
         match self {
             Server::Postgres(server) => server.url(DATABASE),
             Server::Mysql(server) => server.url(DATABASE),
+            Server::SqlServer(server) => format!("{}/{DATABASE}", server.address().url()),
         }
     }
 
@@ -78,6 +89,7 @@ impl Server {
         match self {
             Server::Postgres(_) => ("postgres", "public.solicitudes"),
             Server::Mysql(_) => ("mysql", "solicitudes"),
+            Server::SqlServer(_) => ("sqlserver", "dbo.solicitudes"),
         }
     }
 
@@ -86,6 +98,7 @@ impl Server {
         match self {
             Server::Postgres(_) => include_str!("schema.sql"),
             Server::Mysql(_) => include_str!("schema-mysql.sql"),
+            Server::SqlServer(_) => include_str!("schema-sqlserver.sql"),
         }
     }
 
@@ -97,15 +110,17 @@ impl Server {
         Ok(match self {
             Server::Postgres(server) => Session::Postgres(server.connect(DATABASE).await?),
             Server::Mysql(server) => Session::Mysql(Box::new(server.connect(DATABASE).await?)),
+            Server::SqlServer(server) => {
+                Session::SqlServer(Box::new(server.address().connect(DATABASE).await?))
+            }
         })
     }
 
-    /// Runs a file as the administrator does, with the server's own client.
+    /// Runs a file as the administrator does, with the server's own client where there is one.
     ///
     /// # Errors
     /// What the client complained about.
-    pub(crate) fn run_script(&self, path: &Path) -> Result<(), Failure> {
-        let script = std::fs::File::open(path).map_err(Failure::of("open the script"))?;
+    pub(crate) async fn run_script(&self, path: &Path) -> Result<(), Failure> {
         let mut client: Command = match self {
             Server::Postgres(server) => {
                 let mut psql = server.program("psql");
@@ -117,7 +132,12 @@ impl Server {
                 client.arg(DATABASE);
                 client
             }
+            Server::SqlServer(server) => {
+                let script = std::fs::read_to_string(path).map_err(Failure::of("read the script"))?;
+                return Ok(server.address().run(DATABASE, &script).await?);
+            }
         };
+        let script = std::fs::File::open(path).map_err(Failure::of("open the script"))?;
         let ran = client.stdin(script).output().map_err(Failure::of("run the database's client"))?;
         if ran.status.success() {
             return Ok(());
@@ -131,6 +151,7 @@ impl Server {
 pub(crate) enum Session {
     Postgres(tokio_postgres::Client),
     Mysql(Box<mysql::Conn>),
+    SqlServer(Box<sqlserver::Client>),
 }
 
 impl Session {
@@ -142,6 +163,9 @@ impl Session {
         match self {
             Session::Postgres(client) => client.batch_execute(sql).await?,
             Session::Mysql(client) => client.query_drop(sql).await?,
+            Session::SqlServer(client) => {
+                client.simple_query(transact(sql)).await?.into_results().await?;
+            }
         }
         Ok(())
     }
@@ -154,6 +178,8 @@ impl Session {
         let sql = match self {
             Session::Postgres(_) => "ANALYZE solicitudes",
             Session::Mysql(_) => "ANALYZE TABLE solicitudes",
+            // It counts the rows itself, all the time.
+            Session::SqlServer(_) => return Ok(()),
         };
         self.run(sql).await
     }
@@ -175,6 +201,11 @@ impl Session {
                 };
                 Ok(rows.into_iter().map(texts).collect())
             }
+            Session::SqlServer(client) => {
+                let rows = client.simple_query(sql).await?.into_first_result().await?;
+                let text = |row: &sqlserver::Row, at| row.get::<&str, _>(at).unwrap_or_default().to_owned();
+                Ok(rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect())
+            }
         }
     }
 
@@ -192,8 +223,17 @@ impl Session {
                 "SELECT numero, estado, DATE_FORMAT(fecha_apertura, '%Y-%m-%d %H:%i:%s.%f'), \
                  DATE_FORMAT(fecha_modificacion, '%Y-%m-%d %H:%i:%s.%f') FROM solicitudes ORDER BY BINARY numero"
             }
+            Session::SqlServer(_) => {
+                "SELECT numero, estado, CONVERT(varchar(26), fecha_apertura, 121), \
+                 CONVERT(varchar(26), fecha_modificacion, 121) FROM solicitudes"
+            }
         };
-        self.texts(sql).await
+        let mut rows = self.texts(sql).await?;
+        if matches!(self, Session::SqlServer(_)) {
+            // Its own order of texts is that of a language.
+            rows.sort();
+        }
+        Ok(rows)
     }
 
     /// Where the log ends.
@@ -214,6 +254,12 @@ impl Session {
                 let place = row.and_then(|mut row| Some((row.take::<String, _>(0)?, row.take::<u64, _>(1)?)));
                 place.map(|(file, offset)| format!("{file}:{offset}")).unwrap_or_default()
             }
+            Session::SqlServer(client) => {
+                // What is captured by then is all that there was.
+                let sql = "EXEC sys.sp_cdc_scan; SELECT CONVERT(varchar(30), sys.fn_cdc_get_max_lsn(), 1)";
+                let row = client.simple_query(sql).await?.into_row().await?;
+                row.and_then(|row| row.get::<&str, _>(0).map(str::to_owned)).unwrap_or_default()
+            }
         };
         LogPlace::read(&text).ok_or_else(|| Failure::new(format!("the log ends at no known place: {text:?}")))
     }
@@ -228,8 +274,14 @@ pub(crate) struct LogPlace {
 
 impl LogPlace {
     /// Reads `0/16B3748` of [PostgreSQL](https://www.postgresql.org/docs/current/datatype-pg-lsn.html), or the
-    /// `binlog.000007:1234` that MySQL's and MariaDB's positions begin with.
+    /// `binlog.000007:1234` that MySQL's and MariaDB's positions begin with, or SQL Server's `0x` and 20 digits.
     pub(crate) fn read(position: &str) -> Option<LogPlace> {
+        if let Some((file, offset)) =
+            position.strip_prefix("0x").and_then(|digits| digits.split_at_checked(8))
+        {
+            let number = |digits| u64::from_str_radix(digits, 16).ok();
+            return Some(LogPlace { file: number(file)?, offset: number(offset)? });
+        }
         if let Some((high, low)) = position.split_once('/') {
             let (high, low) = (u64::from_str_radix(high, 16).ok()?, u64::from_str_radix(low, 16).ok()?);
             return Some(LogPlace { file: 0, offset: high << 32 | low });
@@ -241,7 +293,18 @@ impl LogPlace {
     }
 }
 
-/// `moment` as a text that both engines read and [`Session::requests`] writes.
+/// What begins and ends a transaction has other names in SQL Server, which has ended the one that lost a lock already.
+fn transact(sql: &str) -> &str {
+    match sql {
+        "BEGIN" => "BEGIN TRANSACTION",
+        "ROLLBACK" => "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION",
+        "SAVEPOINT regret" => "SAVE TRANSACTION regret",
+        "ROLLBACK TO SAVEPOINT regret" => "ROLLBACK TRANSACTION regret",
+        other => other,
+    }
+}
+
+/// `moment` as a text that all engines read and [`Session::requests`] writes.
 pub(crate) fn moment_text(moment: NaiveDateTime) -> String {
     moment.format(MOMENT).to_string()
 }
@@ -261,6 +324,8 @@ mod tests {
         assert!(read("0/FFFFFFFF") < read("1/0"));
         assert!(read("binlog.000009:900 3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5") < read("binlog.000010:4"));
         assert!(read("binlog.000010:4") < read("binlog.000010:5 0-1-7"));
+        assert!(read("0x00000027000007580005") < read("0x00000027000007590001"));
+        assert!(read("0x00000027FFFFFFFFFFFF") < read("0x00000028000000000000"));
         assert_eq!(LogPlace::read("nowhere"), None);
     }
 }

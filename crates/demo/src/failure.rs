@@ -51,6 +51,14 @@ impl From<mysql_async::Error> for Failure {
     }
 }
 
+impl From<testbed::sqlserver::Error> for Failure {
+    fn from(error: testbed::sqlserver::Error) -> Failure {
+        // A deadlock, and a lock that was waited for too long.
+        let lost_a_lock = matches!(error.code(), Some(1205 | 1222));
+        Failure { what: format!("the database said no: {}", chain(&error)), lost_a_lock }
+    }
+}
+
 impl From<testbed::TestbedError> for Failure {
     fn from(error: testbed::TestbedError) -> Failure {
         Failure::new(chain(&error))

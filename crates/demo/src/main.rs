@@ -44,6 +44,10 @@ fn main() -> ExitCode {
     if let Some(code) = connector::run_if_asked() {
         return code;
     }
+    // The stand-in for SQL Server, which is started with its options.
+    if let Some(options) = std::env::args().nth(1).filter(|word| word.starts_with('{')) {
+        return testbed::sqlserver::main_with(Some(options));
+    }
     let options = DemoOptions::parse();
     let folder = match tempfile::Builder::new().prefix("bitacora-demo-").tempdir() {
         Ok(folder) => folder.keep(),

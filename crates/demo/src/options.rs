@@ -13,7 +13,7 @@ use testbed::postgres::Version;
 #[derive(Debug, Parser)]
 #[command(name = "demo", version)]
 pub(crate) struct DemoOptions {
-    /// The database engine
+    /// The database engine; SQL Server is a stand-in, because none can be fetched
     #[arg(long, value_enum, default_value = "postgres")]
     engine: EngineChoice,
     /// Which PostgreSQL: whichever is to be had soonest, the distribution's own, or 18
@@ -38,6 +38,7 @@ enum EngineChoice {
     Postgres,
     Mysql,
     Mariadb,
+    Sqlserver,
 }
 
 /// Which server the demonstration brings up.
@@ -45,6 +46,7 @@ enum EngineChoice {
 pub(crate) enum Engine {
     Postgres(Version),
     Mysql(Product),
+    SqlServer,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -62,6 +64,7 @@ impl DemoOptions {
             EngineChoice::Postgres => Engine::Postgres(self.version()),
             EngineChoice::Mysql => Engine::Mysql(Product::MySql),
             EngineChoice::Mariadb => Engine::Mysql(Product::MariaDb),
+            EngineChoice::Sqlserver => Engine::SqlServer,
         }
     }
 
@@ -93,6 +96,6 @@ mod tests {
     #[test]
     fn an_engine_that_is_not_there_yet_is_named_clearly() {
         let error = DemoOptions::try_parse_from(["demo", "--engine", "oracle"]).unwrap_err();
-        assert!(error.to_string().contains("postgres, mysql, mariadb"), "{error}");
+        assert!(error.to_string().contains("postgres, mysql, mariadb, sqlserver"), "{error}");
     }
 }

@@ -129,7 +129,7 @@ async fn configure(scene: &mut Scene<'_>) -> Result<(), Failure> {
     let script_path = scene.folder.join("setup.sql");
     // Where the script has a place for the password, the administrator writes it there.
     write(&script_path, &script.replace("<password>", &password))?;
-    server.run_script(&script_path)?;
+    server.run_script(&script_path).await?;
     narrator.done(&format!(
         "A script of its own for this table; the administrator ran {}",
         script_path.display()

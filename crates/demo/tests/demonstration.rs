@@ -17,6 +17,11 @@ fn a_small_demonstration_on_mariadb_proves_that_everything_arrived() {
     everything_arrives("mariadb");
 }
 
+#[test]
+fn a_small_demonstration_on_sql_servers_stand_in_proves_that_everything_arrived() {
+    everything_arrives("sqlserver");
+}
+
 fn everything_arrives(engine: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_demo"))
         .args(["--engine", engine, "--requests", "6000", "--seconds", "4"])

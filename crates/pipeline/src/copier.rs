@@ -20,8 +20,9 @@ use crate::ingest::{lacks_keys, stage};
 use crate::ledger_thread::LedgerThread;
 use crate::settings::CaptureSettings;
 
-/// Pages that may wait for their fences: enough not to wait for the stream after every page.
-const PAGES_WAITING_MAX: usize = 4;
+/// Pages that may wait for their fences, in the ledger: enough not to wait for the stream after every page, where an idle
+/// log moves once in some minutes only.
+const PAGES_WAITING_MAX: usize = 64;
 
 /// Rows of an exact copy that are committed at once. Nothing of such a copy counts before all of it is there, so that
 /// syncing the disk for every page would be for nothing.

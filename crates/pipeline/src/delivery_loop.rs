@@ -69,6 +69,8 @@ pub(crate) struct DeliveryLoop {
     jobs: mpsc::Receiver<Job>,
     news: watch::Sender<BackfillNews>,
     backfill_not_before: DateTime<Utc>,
+    /// A backfill was asked for and its copy is under way.
+    awaits_copy: bool,
 }
 
 impl DeliveryLoop {
@@ -81,7 +83,9 @@ impl DeliveryLoop {
         let (sender, jobs) = mpsc::channel(16);
         let (news, receiver) = watch::channel(BackfillNews::default());
         let backfill_not_before = DateTime::UNIX_EPOCH;
-        (Self { courier, ledger, health, schedule, jobs, news, backfill_not_before }, sender, receiver)
+        let awaits_copy = false;
+        let this = Self { courier, ledger, health, schedule, jobs, news, backfill_not_before, awaits_copy };
+        (this, sender, receiver)
     }
 
     /// Runs until `stop`.
@@ -167,14 +171,23 @@ impl DeliveryLoop {
         self.courier.flush(&tell).await
     }
 
-    async fn backfill_need(&self) -> Result<BackfillNeed, PipelineError> {
+    async fn backfill_need(&mut self) -> Result<BackfillNeed, PipelineError> {
         if Utc::now() < self.backfill_not_before {
             return Ok(BackfillNeed::None);
         }
         let status = self.ledger.call(|ledger| ledger.backfill_status()).await?;
+        let awaited = std::mem::take(&mut self.awaits_copy);
         Ok(match status.state {
             BackfillState::Sending if status.waiting + status.sending > 0 => BackfillNeed::Ready,
-            BackfillState::Sending => BackfillNeed::Copy,
+            BackfillState::Sending => {
+                self.awaits_copy = true;
+                BackfillNeed::Copy
+            }
+            BackfillState::Done if awaited => {
+                // All that the copy met had come by the stream meanwhile: whoever asked waits for an end all the same.
+                self.end(FlushReport::nothing());
+                BackfillNeed::None
+            }
             _ => BackfillNeed::None,
         })
     }

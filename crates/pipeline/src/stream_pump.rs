@@ -23,6 +23,9 @@ use crate::upkeep::settle_all;
 /// Captured batches that may wait for their commit. Reading goes on meanwhile; this bounds memory.
 const BATCHES_IN_FLIGHT_MAX: usize = 4;
 
+/// The engine's own capture does not run; a stream that opens finds out anew.
+const CAPTURE_SILENT: &str = "capture_silent";
+
 /// What is known of a batch when it has become durable.
 struct Durable {
     position: Option<Position>,
@@ -53,17 +56,20 @@ pub(crate) struct Pump<'a, S: Source> {
     fenced: Option<FencedCopy>,
     /// How far this stream has come.
     reached: Option<Position>,
+    /// Whether the engine's own capture was told to be silent.
+    silent: bool,
 }
 
 impl<'a, S: Source> Pump<'a, S> {
     pub(crate) fn new(capture: &'a Capture<S>, stream: S::Stream) -> Self {
-        Self { capture, stream, in_flight: FuturesOrdered::new(), fenced: None, reached: None }
+        Self { capture, stream, in_flight: FuturesOrdered::new(), fenced: None, reached: None, silent: false }
     }
 
     /// Pumps until the stream or the ledger fails.
     pub(crate) async fn run(mut self) -> Result<(), PipelineError> {
         self.resume_fenced_copy().await?;
         self.show_state();
+        self.capture.health.clear(CAPTURE_SILENT);
         let mut room = self.capture.room.watch();
         loop {
             let may_read = self.in_flight.len() < BATCHES_IN_FLIGHT_MAX && *room.borrow();
@@ -80,12 +86,8 @@ impl<'a, S: Source> Pump<'a, S> {
 
     /// Stores a batch and passes the fences that it has reached, in this order in the ledger's queue.
     async fn take(&mut self, batch: Batch) -> Result<(), PipelineError> {
-        for Incident::Truncated { position } in &batch.incidents {
-            let what = format!(
-                "the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
-            );
-            let hint = "tell the dashboard's team if the requests are really gone; `bitacora status` goes on counting what is captured".into();
-            self.capture.health.raise("truncated", what, Some(hint));
+        for incident in &batch.incidents {
+            self.tell(incident);
         }
         let position = batch.position.clone();
         let facts = (batch.changes.last().map(|change| change.transaction.committed_at), batch.caught_up);
@@ -105,6 +107,30 @@ impl<'a, S: Source> Pump<'a, S> {
             self.reached = position;
         }
         self.pass_fences().await
+    }
+
+    /// Tells the operator what happened to the table or its log as a whole.
+    fn tell(&mut self, incident: &Incident) {
+        let health = &self.capture.health;
+        match incident {
+            Incident::Truncated { position } => {
+                let what = format!(
+                    "the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
+                );
+                let hint = "tell the dashboard's team if the requests are really gone; `bitacora status` goes on counting what is captured".into();
+                health.raise("truncated", what, Some(hint));
+            }
+            Incident::CaptureSilent { what, hint } => {
+                health.raise(CAPTURE_SILENT, what.clone(), Some(hint.clone()));
+                self.silent = true;
+                self.show_state();
+            }
+            Incident::CaptureResumed => {
+                health.clear(CAPTURE_SILENT);
+                self.silent = false;
+                self.show_state();
+            }
+        }
     }
 
     fn acknowledge(&mut self, durable: Durable) -> Result<(), PipelineError> {
@@ -202,7 +228,9 @@ impl<'a, S: Source> Pump<'a, S> {
     fn show_state(&self) {
         let repairing =
             self.fenced.as_ref().is_some_and(|fenced| matches!(fenced.copy.kind, CopyKind::Repair { .. }));
-        self.capture.health.set_state(if repairing {
+        self.capture.health.set_state(if self.silent {
+            SourceState::Silent
+        } else if repairing {
             SourceState::Repairing
         } else {
             SourceState::Streaming

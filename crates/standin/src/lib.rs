@@ -23,7 +23,7 @@ mod sql;
 mod standin;
 mod tds;
 
-pub use process::Process;
+pub use process::{Process, main_with};
 pub use server::control::Command;
 pub use server::faults::{Action, Fault};
 pub use sql::error::SqlError;

@@ -1,11 +1,11 @@
 //! The server as a process of its own, which a test can kill.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, ExitCode, Stdio};
 
-use crate::{Command, Options, StandinError};
+use crate::{Command, Options, Standin, StandinError};
 
 /// A running process; dropping it kills it.
 #[derive(Debug)]
@@ -81,4 +81,32 @@ impl Drop for Process {
         // One that has ended already cannot be killed again.
         drop(self.kill());
     }
+}
+
+/// The program of this crate: runs a server until the standard input ends.
+///
+/// `options` is the JSON of [`Options`]. The ports of TDS and of control are told in one line.
+#[must_use]
+pub fn main_with(options: Option<String>) -> ExitCode {
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Option<String>) -> Result<(), Box<dyn std::error::Error>> {
+    let options: Options = match options {
+        Some(text) => serde_json::from_str(&text)?,
+        None => Options::default(),
+    };
+    let server = Standin::start(options)?;
+    let control = server.open_control_port()?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{} {control}", server.port())?;
+    out.flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }

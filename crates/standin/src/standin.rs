@@ -36,8 +36,10 @@ pub enum Encryption {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Where databases are kept; a temporary folder when there is none.
+    /// Where databases and `certificate.pem` are kept; a temporary folder when there is none.
     pub dir: Option<PathBuf>,
+    /// Is that folder removed when the server ends by itself? A kill leaves it.
+    pub ephemeral: bool,
     /// The port; 0 takes a free one.
     pub port: u16,
     /// The password of `sa`.
@@ -64,6 +66,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             dir: None,
+            ephemeral: false,
             port: 0,
             sa_password: "Standin-Passw0rd".to_owned(),
             encryption: Encryption::On,
@@ -137,7 +140,9 @@ impl Standin {
         listener.set_nonblocking(true).map_err(StandinError::io("listen"))?;
         let port = listener.local_addr().map_err(StandinError::io("listen"))?.port();
         let (tls, certificate) = certificate::make()?;
+        let certificate_file = dir.join("certificate.pem");
         let state = Arc::new(ServerState::open(options, dir)?);
+        std::fs::write(certificate_file, &certificate).map_err(StandinError::io("write the certificate"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("standin")
@@ -234,6 +239,10 @@ impl Drop for Standin {
             // A runtime cannot be shut down by a thread that drives another.
             let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2)));
             drop(end.join());
+        }
+        if self.state.options.ephemeral {
+            // What cannot be removed stays: there is nobody to tell.
+            drop(self.state.options.dir.as_ref().map(std::fs::remove_dir_all));
         }
     }
 }

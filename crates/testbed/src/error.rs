@@ -55,6 +55,12 @@ pub enum TestbedError {
     /// A MySQL or MariaDB server refused a connection or a statement.
     #[error("the server refused the statement")]
     Mysql(#[from] mysql_async::Error),
+    /// A SQL Server, or the stand-in for one, refused a connection or a statement.
+    #[error("SQL Server refused the statement")]
+    SqlServer(#[from] tiberius::error::Error),
+    /// The stand-in for SQL Server did not start, or did not do what was asked.
+    #[error("the stand-in for SQL Server")]
+    StandIn(#[from] standin::StandinError),
 }
 
 impl TestbedError {

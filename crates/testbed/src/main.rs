@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use testbed::TestbedError;
 use testbed::mysql::{self, Product};
 use testbed::postgres::{self, Version};
+use testbed::sqlserver;
 
 fn main() -> ExitCode {
     let wanted = match std::env::args().nth(1).as_deref() {
@@ -15,8 +16,13 @@ fn main() -> ExitCode {
         Some("18") => Wanted::Postgres(Version::V18),
         Some("mysql") => Wanted::Mysql(Product::MySql),
         Some("mariadb") => Wanted::Mysql(Product::MariaDb),
+        Some("sqlserver") => Wanted::StandIn,
+        // The stand-in as a process of its own.
+        Some(options) if options.starts_with('{') => return sqlserver::main_with(Some(options.to_owned())),
         Some(other) => {
-            eprintln!("unknown server {other:?}, expected any, distribution, 18, mysql or mariadb");
+            eprintln!(
+                "unknown server {other:?}, expected any, distribution, 18, mysql, mariadb or sqlserver"
+            );
             return ExitCode::from(2);
         }
     };
@@ -33,6 +39,7 @@ fn main() -> ExitCode {
 enum Wanted {
     Postgres(Version),
     Mysql(Product),
+    StandIn,
 }
 
 /// Prints the server's address, and keeps the server until the standard input ends.
@@ -47,6 +54,11 @@ fn serve(wanted: Wanted) -> Result<(), Box<dyn std::error::Error>> {
             let server = mysql::Server::start(mysql::Options::new(product))?;
             let (major, minor, patch) = server.version();
             hold(&format!("{product} {major}.{minor}.{patch}"), server.data_dir(), &server.url("mysql"))?;
+        }
+        Wanted::StandIn => {
+            let program = std::env::current_exe()?;
+            let server = sqlserver::StandIn::start(&program, sqlserver::Options::default())?;
+            hold("a stand-in for SQL Server", server.dir().to_owned(), &server.address().url())?;
         }
     }
     Ok(())

@@ -139,7 +139,7 @@ struct Counts {
 
 async fn dry_run(config: &Config, range: BackfillRange) -> Result<Exit, Failure> {
     let mapping = mapping(config)?;
-    let source = source(config, &mapping)?;
+    let source = source(config, &mapping);
     let mut snapshot = source.snapshot(&SnapshotPlan::OnePass).await?;
     let mut counts = Counts::default();
     let mut shown = Progress::start("backfill rehearsal", "rows");

@@ -36,7 +36,7 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, F
 
 async fn look_at(config: &Config) -> Result<Report, Failure> {
     let mapping = daemon::mapping(config)?;
-    let source = daemon::source(config, &mapping)?;
+    let source = daemon::source(config, &mapping);
     let delivery = daemon::delivery(config)?;
     // Both wait for somebody else's machine, so they wait together.
     let (inspection, probe) = tokio::join!(source.check(SAMPLE_ROWS), delivery.probe());

@@ -14,7 +14,7 @@ use super::Context;
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     let path = &context.global.config;
     write(path, &template(args.engine), args.force)?;
-    terminal::say(&next_steps(path, args.engine))?;
+    terminal::say(&next_steps(path))?;
     Ok(Exit::Done)
 }
 
@@ -53,18 +53,11 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     })
 }
 
-fn next_steps(path: &Path, engine: EngineName) -> String {
+fn next_steps(path: &Path) -> String {
     let file = path.display();
-    let caveat = match engine {
-        EngineName::Postgres | EngineName::Mysql => "",
-        EngineName::Sqlserver => {
-            "\nThis version of bitacora captures PostgreSQL, MySQL and MariaDB only: the file can be checked for mistakes, \
-             not run.\n"
-        }
-    };
     format!(
         "Wrote {file}.
-{caveat}
+
 Next:
   1. Adapt [source], [mapping] and [delivery] in {file}; each key is explained there.
   2. export BITACORA_DB_PASSWORD=…        the password of the user in [source]

@@ -14,7 +14,7 @@ use super::Context;
 pub(crate) async fn setup(context: &Context, args: &SetupArgs) -> Result<Exit, Failure> {
     let config = context.config(Secrets::Needed)?;
     let mapping = daemon::mapping(&config)?;
-    let source = daemon::source(&config, &mapping)?;
+    let source = daemon::source(&config, &mapping);
     let statements = source
         .setup()
         .await

@@ -25,6 +25,7 @@ mod schedule;
 mod secret;
 pub(crate) mod size;
 mod source;
+mod sqlserver;
 mod status;
 mod substitution;
 #[cfg(test)]
@@ -46,7 +47,8 @@ pub use problem::{ConfigError, Problem};
 pub use reader::Secrets;
 pub use schedule::ScheduleConfig;
 pub use secret::Secret;
-pub use source::{Engine, MysqlSection, PostgresSection, SNAPSHOT_MAX, SourceConfig, SqlserverSection, Tls};
+pub use source::{Engine, MysqlSection, PostgresSection, SNAPSHOT_MAX, SourceConfig, Tls};
+pub use sqlserver::{SqlserverMode, SqlserverSection};
 pub use status::StatusConfig;
 
 use reader::{Reader, Section};

@@ -10,6 +10,7 @@ use super::certificate::{self, CertificateFile};
 use super::item::Item;
 use super::reader::Section;
 use super::secret::Secret;
+use super::sqlserver::{self, SqlserverSection};
 
 /// The kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +123,6 @@ pub struct MysqlSection {
     pub server_id: Option<u32>,
 }
 
-/// `[source.sqlserver]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlserverSection {
-    /// The capture instance; found by table when left out.
-    pub capture_instance: Option<String>,
-    /// How often the change tables are read.
-    pub poll_interval: Duration,
-}
-
 /// No transaction of ours stays open for longer, whatever the configuration says.
 pub const SNAPSHOT_MAX: Duration = Duration::from_secs(600);
 
@@ -160,7 +152,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
     let snapshot_max = section.or("snapshot_max", SNAPSHOT_MAX, |item| item.duration((least, SNAPSHOT_MAX)));
     let postgres = postgres(&section.section("postgres"));
     let mysql = mysql(&section.section("mysql"));
-    let sqlserver = sqlserver(&section.section("sqlserver"));
+    let sqlserver = sqlserver::read(&section.section("sqlserver"));
     Some(SourceConfig {
         engine: engine?,
         host: host?,
@@ -242,11 +234,4 @@ fn mysql(section: &Section<'_, '_>) -> Option<MysqlSection> {
     let most = i64::from(u32::MAX);
     let server_id = section.maybe("server_id", |item| item.integer((1, most))?.try_into().ok());
     Some(MysqlSection { server_id: server_id? })
-}
-
-fn sqlserver(section: &Section<'_, '_>) -> Option<SqlserverSection> {
-    let limits = (Duration::from_millis(100), Duration::from_secs(3600));
-    let capture_instance = section.maybe("capture_instance", Item::text);
-    let poll_interval = section.or("poll_interval", Duration::from_secs(5), |item| item.duration(limits));
-    Some(SqlserverSection { capture_instance: capture_instance?, poll_interval: poll_interval? })
 }

@@ -115,6 +115,7 @@ fn the_smallest_configuration_gets_the_documented_defaults() {
     assert_eq!(config.source.postgres.slot, "bitacora");
     assert_eq!(config.source.postgres.publication, "bitacora");
     assert_eq!(config.source.sqlserver.poll_interval, Duration::from_secs(5));
+    assert_eq!(config.source.sqlserver.mode, SqlserverMode::Capture);
     assert_eq!(config.mapping.on_delete, OnDelete::Ignore);
     assert_eq!(config.mapping.floor, earliest());
     assert_eq!(config.mapping.zone, chrono_tz::America::Santo_Domingo);
@@ -145,7 +146,11 @@ fn every_key_of_the_interface_is_read() {
     assert_eq!(config.source.tls_ca.unwrap().path, folder.path().join("ca.pem"));
     assert_eq!(config.source.password, Some(Secret::new("s3cret")));
     assert_eq!(config.source.mysql.server_id, Some(4711));
-    assert_eq!(config.source.sqlserver.capture_instance.as_deref(), Some("dbo_solicitudes"));
+    let own = &config.source.sqlserver;
+    assert_eq!(own.capture_instance.as_deref(), Some("dbo_solicitudes"));
+    assert_eq!((own.mode, own.overlap, own.read_only), (SqlserverMode::Poll, Duration::from_secs(120), true));
+    assert_eq!(own.modified_column.as_deref(), Some("fecha_modificacion"));
+    assert_eq!(own.time_zone, Some(chrono_tz::America::Santo_Domingo));
     let Field::Column { column, map: Some(map) } = config.mapping.status_id else {
         panic!("a mapped column")
     };

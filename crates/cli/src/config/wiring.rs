@@ -3,9 +3,11 @@
 use ::delivery::DeliveryConfig;
 use mysql_connector::MysqlConfig;
 use normalizer::MappingConfig;
+use normalizer::TimeField;
 use postgres_connector::PostgresConfig;
+use sqlserver_connector::{Mode, SqlServerConfig};
 
-use super::{Config, Tls};
+use super::{Config, SqlserverMode, Tls};
 
 impl Config {
     /// How a row becomes a record.
@@ -67,6 +69,46 @@ impl Config {
             tls_ca: source.tls_ca.as_ref().map(|file| file.path.clone()),
             server_id: source.mysql.server_id,
         }
+    }
+
+    /// The SQL Server, and how its changes are learnt of.
+    #[must_use]
+    pub fn to_sqlserver(&self) -> SqlServerConfig {
+        use sqlserver_connector::TlsMode;
+
+        let source = &self.source;
+        let own = &source.sqlserver;
+        SqlServerConfig {
+            host: source.host.clone(),
+            port: source.port,
+            database: source.database.clone(),
+            user: source.user.clone(),
+            password: source.password.as_ref().map_or_else(String::new, |it| it.expose().to_owned()),
+            tls: self.tls_mode([TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull]),
+            tls_ca: source.tls_ca.as_ref().map(|file| file.path.clone()),
+            capture_instance: own.capture_instance.clone(),
+            poll_interval: own.poll_interval,
+            read_only: own.read_only,
+            server_time_zone: own.time_zone,
+            call_timeout: SqlServerConfig::CALL_TIMEOUT,
+            silent_after: SqlServerConfig::SILENT_AFTER,
+            mode: match own.mode {
+                SqlserverMode::Capture => Mode::Capture,
+                SqlserverMode::Poll => Mode::Poll {
+                    modified_column: self.modified_column().unwrap_or_default(),
+                    overlap: own.overlap,
+                },
+            },
+        }
+    }
+
+    /// The column that every change sets to the present time.
+    fn modified_column(&self) -> Option<String> {
+        let given = self.source.sqlserver.modified_column.clone();
+        given.or_else(|| match &self.mapping.last_modified_date {
+            TimeField::Column { column, .. } => Some(column.clone()),
+            _ => None,
+        })
     }
 
     /// The one of four modes, from the weakest to the strongest, that the configuration asks for.

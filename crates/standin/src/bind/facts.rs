@@ -1,9 +1,12 @@
 //! What a statement may ask about where it runs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
 
+use crate::engine::catalog::Table;
 use crate::engine::database::Database;
 use crate::engine::principals::Principal;
 use crate::engine::versions::Reading;
@@ -30,8 +33,22 @@ pub(crate) struct Facts<'a> {
     pub(crate) lock_timeout: i64,
     /// Ticks in UTC.
     pub(crate) now: i64,
+    /// What `SET CONTEXT_INFO` left.
+    pub(crate) context: Option<&'a [u8]>,
+    /// The statement is one of a trigger.
+    pub(crate) fired: Option<Arc<Fired>>,
     /// The session wants a snapshot, and the database allows none.
     pub(crate) snapshot_denied: bool,
+}
+
+/// What a trigger sees of the statement that it fires for.
+#[derive(Debug)]
+pub(crate) struct Fired {
+    pub(crate) table: Table,
+    /// Rows as they became, their cells in the order of the table's columns.
+    pub(crate) inserted: Vec<Vec<Cell>>,
+    /// Rows as they were.
+    pub(crate) deleted: Vec<Vec<Cell>>,
 }
 
 impl Facts<'_> {

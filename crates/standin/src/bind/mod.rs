@@ -1,9 +1,12 @@
 //! From T-SQL to SQLite's SQL: names are resolved, every expression gets its type, and what is left is computed
 //! by SQLite with the functions of [`engine::functions`](crate::engine::functions).
 
+mod aggregate;
 mod call;
+mod compound;
 mod expression;
 mod facts;
+mod names;
 mod objects;
 mod operators;
 mod predicate;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use rusqlite::types::Value as Cell;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Query};
 
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Facts, Fired};
 pub(crate) use scope::{Scope, Source, SourceColumn};
 pub(crate) use select::Relation;
 
@@ -53,6 +56,8 @@ pub(crate) struct Binder<'a> {
     /// What `?1`, `?2` and so on stand for.
     pub(crate) parameters: Vec<Cell>,
     pub(crate) reading: Reading,
+    /// Tables that the statement locks against changes, to the end of its transaction.
+    pub(crate) shared: Vec<i64>,
     aliases: usize,
     expressions: Vec<(Ident, Vec<Ident>, Box<Query>)>,
     /// How many views and subqueries lie inside each other.
@@ -69,6 +74,7 @@ impl<'a> Binder<'a> {
             catalog: facts.database.catalog(),
             parameters: Vec::new(),
             reading: facts.reading,
+            shared: Vec::new(),
             aliases: 0,
             expressions: Vec::new(),
             depth: 0,

@@ -10,7 +10,7 @@ use crate::sql::datatype::SqlType;
 use crate::sql::error::SqlError;
 use crate::sql::value::Value;
 
-type Answer = (Value, SqlType);
+pub(super) type Answer = (Value, SqlType);
 
 fn text(text: impl Into<String>) -> Answer {
     (Value::Text(text.into()), SqlType::NAME)
@@ -93,6 +93,10 @@ impl Binder<'_> {
             }
             ("suser_sname" | "suser_name" | "original_login" | "system_user", 0) => text(facts.login),
             ("user_name" | "current_user" | "session_user" | "user", 0) => text(&facts.principal.user),
+            ("context_info", 0) => (
+                facts.context.map_or(Value::Null, |bytes| Value::Bytes(bytes.to_vec())),
+                SqlType::varbinary(128),
+            ),
             ("host_name", 0) => text("localhost"),
             ("app_name", 0) => text("stand-in client"),
             ("xact_state", 0) => (Value::Int(i64::from(facts.tran_count > 0)), SqlType::SmallInt),
@@ -102,24 +106,9 @@ impl Binder<'_> {
                 | "databasepropertyex",
                 _,
             ) => return self.property(name, args),
-            ("object_id" | "schema_id", 1) => match argument(0) {
-                Some(_) => (self.id_of(name, &string(0)), SqlType::Int),
-                None => return Err(SqlError::not_modelled(format!("{name} of a column"))),
-            },
-            _ => return Ok(None),
+            _ => return self.of_names(name, args),
         };
         Ok(Some(answer))
-    }
-
-    fn id_of(&self, name: &str, wanted: &str) -> Value {
-        if name == "schema_id" {
-            return self.catalog.schema_id(wanted).map_or(Value::Null, Value::Int);
-        }
-        let clean = wanted.replace(['[', ']', '"'], "");
-        let mut parts = clean.rsplitn(3, '.');
-        let object = parts.next().unwrap_or_default();
-        let schema = parts.next().filter(|schema| !schema.is_empty()).unwrap_or("dbo");
-        self.catalog.table(schema, object).map_or(Value::Null, |table| Value::Int(table.id))
     }
 
     /// Functions that ask for rights, roles and properties.
@@ -182,8 +171,8 @@ impl Binder<'_> {
     }
 
     fn object_right(&self, object: &str, right: &str, column: Option<String>) -> Option<Answer> {
-        let clean = object.replace(['[', ']', '"'], "");
-        let (schema, name) = clean.rsplit_once('.').unwrap_or(("dbo", &clean));
+        let (schema, name) = super::names::schema_and_name(object);
+        let (schema, name) = (schema.as_str(), name.as_str());
         if let Some(instance) = name.strip_prefix("fn_cdc_get_all_changes_") {
             let instance = self.catalog.instance(instance)?;
             return Some(int(i64::from(crate::cdc::rows::may_read(self.facts, &self.catalog, instance))));
@@ -330,25 +319,5 @@ impl Binder<'_> {
             column.sql
         );
         Ok(Typed::new(sql, SqlType::Int))
-    }
-
-    /// Names of objects and schemas by number, for rows of the catalog.
-    pub(super) fn name_of(&mut self, name: &str, value: &Typed) -> Option<Typed> {
-        let pairs: Vec<(i64, String)> = match name {
-            "object_name" => {
-                self.catalog.tables.values().map(|table| (table.id, table.name.clone())).collect()
-            }
-            "object_schema_name" => {
-                self.catalog.tables.values().map(|table| (table.id, table.schema.clone())).collect()
-            }
-            "schema_name" => self.catalog.schemas.clone(),
-            _ => return None,
-        };
-        let mut sql = format!("CASE {}", value.sql);
-        for (id, found) in pairs {
-            let found = self.constant(Value::Text(found), SqlType::NAME);
-            sql.push_str(&format!(" WHEN {id} THEN {}", found.sql));
-        }
-        Some(Typed::new(format!("{sql} WHEN NULL THEN NULL END"), SqlType::NAME))
     }
 }

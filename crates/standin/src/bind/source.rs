@@ -139,6 +139,9 @@ impl Binder<'_> {
             };
             return Ok(self.derived(&relation?, &called));
         }
+        if let Some(bound) = self.fired_rows(&all, alias) {
+            return Ok(bound);
+        }
         let (database, schema, object) = self.located(&all)?;
         if let Some(view) = system::view(self.facts, &database, &schema, &object)? {
             let columns = view.columns.iter().enumerate().map(|(at, (name, of))| SourceColumn {
@@ -160,8 +163,34 @@ impl Binder<'_> {
         }
         let table =
             self.catalog.table(&schema, &object).cloned().ok_or_else(|| SqlError::invalid_object(name))?;
-        let reading = hinted(hints, self.reading)?;
+        let (reading, is_shared) = hinted(hints, self.reading)?;
+        self.shared.extend(is_shared.then_some(table.id));
         self.table(&table, alias.map(|alias| alias.name.value.as_str()), reading)
+    }
+
+    /// `inserted` and `deleted`, which only a trigger sees.
+    ///
+    /// <https://learn.microsoft.com/en-us/sql/relational-databases/triggers/use-the-inserted-and-deleted-tables>
+    fn fired_rows(&mut self, all: &[String], alias: Option<&TableAlias>) -> Option<Bound> {
+        let [name] = all else { return None };
+        let fired = self.facts.fired.clone()?;
+        let rows = match name.to_lowercase().as_str() {
+            "inserted" => &fired.inserted,
+            "deleted" => &fired.deleted,
+            _ => return None,
+        };
+        let columns = fired.table.columns.iter().map(|column| SourceColumn {
+            name: column.name.clone(),
+            stored: format!("c{}", column.id),
+            of: column.of,
+            nullable: column.nullable,
+            denied: false,
+        });
+        let columns: Vec<SourceColumn> = columns.collect();
+        let stored: Vec<&str> = columns.iter().map(|column| column.stored.as_str()).collect();
+        let sql = system::rows_sql(&stored, rows.iter().map(|row| row.iter().map(system::cell).collect()));
+        let names = vec![vec![alias.map_or_else(|| name.clone(), |alias| alias.name.value.clone())]];
+        Some((sql, Source { names, alias: self.alias(), columns, table: None }))
     }
 
     /// Database, schema and name of what `all` may be.
@@ -205,7 +234,9 @@ impl Binder<'_> {
                 stored: format!("c{}", column.id),
                 of: column.of,
                 nullable: column.nullable,
-                denied: !principal.may_column(&self.catalog, "SELECT", place, Some(&column.name)),
+                // A trigger's tables are its owner's own.
+                denied: self.facts.fired.is_none()
+                    && !principal.may_column(&self.catalog, "SELECT", place, Some(&column.name)),
             })
             .collect();
         if columns.iter().all(|column| column.denied) {
@@ -225,7 +256,33 @@ impl Binder<'_> {
         Ok((sql, Source { names, alias: self.alias(), columns, table: Some(table.id) }))
     }
 
-    /// A function that answers rows: those that read changes.
+    /// What is told of a database's log.
+    fn log_stats(
+        &mut self,
+        alias: Option<&TableAlias>,
+        values: &[(SqlType, Value)],
+    ) -> Result<Bound, SqlError> {
+        let [(_, Value::Int(id))] = values else {
+            return Err(SqlError::not_modelled("dm_db_log_stats without the number of a database"));
+        };
+        if *id != self.facts.database.id {
+            return Err(SqlError::not_modelled("dm_db_log_stats of another database"));
+        }
+        let view = system::log_stats(self.facts)?;
+        let columns = view.columns.iter().enumerate().map(|(at, (name, of))| SourceColumn {
+            name: (*name).to_owned(),
+            stored: format!("c{}", at + 1),
+            of: *of,
+            nullable: true,
+            denied: false,
+        });
+        let name = alias.map_or_else(|| "dm_db_log_stats".to_owned(), |alias| alias.name.value.clone());
+        let source =
+            Source { names: vec![vec![name]], alias: self.alias(), columns: columns.collect(), table: None };
+        Ok((view.sql(), source))
+    }
+
+    /// A function that answers rows: those that read changes, and what is told of the log.
     fn row_function(
         &mut self,
         name: &ObjectName,
@@ -243,6 +300,9 @@ impl Binder<'_> {
                 return Err(SqlError::syntax(arg));
             };
             values.push(self.computed(expr)?);
+        }
+        if same(schema, "sys") && same(function, "dm_db_log_stats") {
+            return self.log_stats(alias, &values);
         }
         if !same(schema, "cdc") {
             return Err(SqlError::invalid_object(name));
@@ -284,18 +344,24 @@ impl Binder<'_> {
     }
 }
 
-/// How a table with these hints is read.
+/// How a table with these hints is read, and whether it is locked against changes as a whole.
 ///
 /// <https://learn.microsoft.com/en-us/sql/t-sql/queries/hints-transact-sql-table>
-fn hinted(hints: &[Expr], default: Reading) -> Result<Reading, SqlError> {
+fn hinted(hints: &[Expr], default: Reading) -> Result<(Reading, bool), SqlError> {
     let mut reading = default;
+    let (mut table, mut held) = (false, false);
     for hint in hints {
         match hint.to_string().to_ascii_uppercase().as_str() {
             "NOLOCK" | "READUNCOMMITTED" => reading = Reading::Dirty,
             "READCOMMITTED" | "ROWLOCK" | "PAGLOCK" | "FORCESEEK" | "FORCESCAN" => {}
             "READCOMMITTEDLOCK" => reading = Reading::Locking,
+            "TABLOCK" => table = true,
+            "HOLDLOCK" | "SERIALIZABLE" => held = true,
             _ => return Err(SqlError::not_modelled(hint)),
         }
     }
-    Ok(reading)
+    if table != held {
+        return Err(SqlError::not_modelled("TABLOCK without HOLDLOCK, or HOLDLOCK without TABLOCK"));
+    }
+    Ok((if table { Reading::Locking } else { reading }, table))
 }

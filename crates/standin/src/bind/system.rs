@@ -27,29 +27,34 @@ pub(crate) struct View {
 impl View {
     /// A SELECT that answers the rows.
     pub(crate) fn sql(&self) -> String {
-        let names = |of: &dyn Fn(usize) -> String| -> String {
-            let list: Vec<String> = (1..=self.columns.len()).map(of).collect();
-            list.join(", ")
-        };
-        if self.rows.is_empty() {
-            return format!("SELECT {} WHERE 0", names(&|at| format!("NULL AS c{at}")));
-        }
-        let row = |row: &Vec<Value>| {
-            let cells: Vec<String> = row.iter().map(literal).collect();
-            format!("({})", cells.join(", "))
-        };
-        let rows: Vec<String> = self.rows.iter().map(row).collect();
-        format!("SELECT {} FROM (VALUES {})", names(&|at| format!("column{at} AS c{at}")), rows.join(", "))
+        let names: Vec<String> = (1..=self.columns.len()).map(|at| format!("c{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        rows_sql(&names, self.rows.iter().map(|row| row.iter().map(|value| cell(&store(value))).collect()))
     }
 }
 
-fn literal(value: &Value) -> String {
-    match store(value) {
+/// A SELECT that answers these rows, each of as many texts of SQLite as there are `names`.
+pub(super) fn rows_sql(names: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<String> = rows.map(|cells| format!("({})", cells.join(", "))).collect();
+    let list = |of: &dyn Fn(usize, &str) -> String| -> String {
+        let list: Vec<String> = (1..).zip(names).map(|(at, name)| of(at, name)).collect();
+        list.join(", ")
+    };
+    if rows.is_empty() {
+        return format!("SELECT {} WHERE 0", list(&|_, name| format!("NULL AS {name}")));
+    }
+    let columns = list(&|at, name| format!("column{at} AS {name}"));
+    format!("SELECT {columns} FROM (VALUES {})", rows.join(", "))
+}
+
+/// SQLite's text for a stored value.
+pub(super) fn cell(stored: &rusqlite::types::Value) -> String {
+    match stored {
         rusqlite::types::Value::Null => "NULL".to_owned(),
         rusqlite::types::Value::Integer(number) => number.to_string(),
         rusqlite::types::Value::Real(number) => format!("{number:?}"),
         rusqlite::types::Value::Text(text) => format!("'{}'", text.replace('\'', "''").replace('\0', "")),
-        rusqlite::types::Value::Blob(bytes) => format!("x'{}'", crate::sql::format::hex(&bytes)),
+        rusqlite::types::Value::Blob(bytes) => format!("x'{}'", crate::sql::format::hex(bytes)),
     }
 }
 
@@ -214,6 +219,29 @@ fn recovery(facts: &Facts<'_>) -> View {
         ]
     });
     made(COLUMNS, rows.collect())
+}
+
+/// The one row of `sys.dm_db_log_stats` for the present database.
+///
+/// <https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-db-log-stats-transact-sql>
+///
+/// # Errors
+/// 262 without the right to see it.
+pub(crate) fn log_stats(facts: &Facts<'_>) -> Result<View, SqlError> {
+    const COLUMNS: &[(&str, SqlType)] = &[
+        ("database_id", INT),
+        ("recovery_model", SqlType::nvarchar(60)),
+        ("log_min_lsn", SqlType::nvarchar(24)),
+        ("log_end_lsn", SqlType::nvarchar(24)),
+    ];
+    database_right(facts)?;
+    let lsn = |record: i64| {
+        let digits = crate::sql::format::hex(&crate::engine::lsn::of(record)).to_lowercase();
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default().to_owned();
+        Value::Text(format!("{}:{}:{}", part(0, 8), part(8, 16), part(16, 20)))
+    };
+    let end = facts.database.last_record();
+    Ok(made(COLUMNS, vec![vec![int(facts.database.id), text("FULL"), lsn(0), lsn(end)]]))
 }
 
 fn principals(facts: &Facts<'_>) -> View {

@@ -2,6 +2,7 @@
 //!
 //! <https://learn.microsoft.com/en-us/sql/relational-databases/track-changes/administer-and-monitor-change-data-capture-sql-server>
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, params};
@@ -46,12 +47,21 @@ struct Logged {
 pub(crate) fn scan(server: &ServerState, database: &Arc<Database>, latency: i64) -> Result<Scan, SqlError> {
     let local = || to_datetime(server.zone.local(now_utc()));
     let mut scan = Scan { started_at: local(), ended_at: local(), ..Scan::default() };
-    let view = Arc::new(Mutex::new(View::default()));
-    let connection = database.connect(&view)?;
     let due = server.idle_is_due(database);
-    if !due && !has_work(&connection, &database.catalog(), latency)? {
+    // Taken down before looking: what commits meanwhile puts it up again.
+    if !database.waiting.swap(false, Ordering::SeqCst) && !due {
         return Ok(scan);
     }
+    let view = Arc::new(Mutex::new(View::default()));
+    let connection = database.connect(&view)?;
+    if !due && !has_work(&connection, &database.catalog(), latency)? {
+        // What is too young now will not be soon.
+        if latency > 0 {
+            database.waiting.store(true, Ordering::SeqCst);
+        }
+        return Ok(scan);
+    }
+    database.waiting.store(true, Ordering::SeqCst);
     let lock = database.lock();
     let tran = database.versions.begin();
     let outcome = fill(server, database, (&connection, tran), latency, &mut scan);
@@ -95,7 +105,14 @@ fn fill(
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let limit = catalog.jobs.capture.map_or(5000, |(transactions, scans, ..)| transactions * scans);
     let logged = pending(connection, now_utc() - latency, limit)?;
-    let fresh = establish(connection, &catalog, (&changes.stored(), &times.stored()), tran, now)?;
+    let last = logged.last().map_or(0, |last| last.record);
+    // The log is read in order: what lies behind a commit that is still too young is not reached.
+    let reached = connection.query_row(
+        "SELECT coalesce(min(n), 9223372036854775807) FROM commits WHERE tracked = 1 AND n > ?1",
+        [last],
+        |row| row.get::<_, i64>(0),
+    )?;
+    let fresh = establish(connection, &catalog, (&changes.stored(), &times.stored()), (tran, now, reached))?;
     for one in &logged {
         scan.commands += capture(connection, &catalog, one, tran)?;
         map(connection, &times.stored(), one, tran)?;
@@ -106,11 +123,10 @@ fn fill(
         scan.last_commit_at = Some(one.ended_at);
         scan.latency = (now_utc() - one.ended_utc) / SECOND;
     }
-    let idle = logged.is_empty() && !fresh && server.idle_is_due(database);
+    let idle = logged.is_empty() && !fresh && reached == i64::MAX && server.idle_is_due(database);
     if idle {
         dummy(connection, &times.stored(), database.next_record(), tran, now)?;
     }
-    let last = logged.last().map_or(0, |last| last.record);
     connection.execute("UPDATE commits SET tracked = 0 WHERE tracked = 1 AND n <= ?1", [last])?;
     // The number keeps those of a later start above all that were told.
     connection
@@ -144,11 +160,10 @@ fn establish(
     connection: &Connection,
     catalog: &Catalog,
     (changes, times): (&str, &str),
-    tran: i64,
-    now: i64,
+    (tran, now, reached): (i64, i64, i64),
 ) -> Result<bool, SqlError> {
     let mut fresh = false;
-    for instance in &catalog.instances {
+    for instance in catalog.instances.iter().filter(|instance| instance.enabled_record < reached) {
         let low = lsn::of(instance.enabled_record).to_vec();
         let sql = format!("UPDATE {changes} SET c5 = ?1 WHERE c1 = ?2 AND c5 IS NULL");
         if connection.execute(&sql, params![low, instance.change_table])? > 0 {

@@ -87,6 +87,29 @@ pub(crate) struct Instance {
     pub(crate) role: Option<String>,
 }
 
+/// What a trigger waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Event {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// What happens after each statement that changes a table.
+///
+/// <https://learn.microsoft.com/en-us/sql/t-sql/statements/create-trigger-transact-sql>
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Trigger {
+    pub(crate) id: i64,
+    /// It is in the schema of its table.
+    pub(crate) name: String,
+    /// `object_id` of the table.
+    pub(crate) table: i64,
+    pub(crate) events: Vec<Event>,
+    /// The statements, as they were written.
+    pub(crate) body: String,
+}
+
 /// The parameters of the two jobs.
 ///
 /// <https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/dbo-cdc-jobs-transact-sql>
@@ -115,6 +138,7 @@ pub(crate) struct Catalog {
     pub(crate) roles: Vec<Role>,
     pub(crate) grants: Vec<Grant>,
     pub(crate) instances: Vec<Instance>,
+    pub(crate) triggers: Vec<Trigger>,
     pub(crate) jobs: Jobs,
 }
 
@@ -146,6 +170,7 @@ impl Catalog {
             .collect(),
             grants: Vec::new(),
             instances: Vec::new(),
+            triggers: Vec::new(),
             jobs: Jobs { capture: None, cleanup: None },
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Database {
     log: AtomicI64,
     identities: Mutex<HashMap<i64, i64>>,
     garbage: Mutex<VecDeque<Garbage>>,
+    /// There may be something for the capture job: it need not look otherwise.
+    pub(crate) waiting: AtomicBool,
     /// Nobody can enter any more: the database is gone, or another was restored in its place.
     pub(crate) closed: AtomicBool,
 }
@@ -69,6 +71,7 @@ impl Database {
             log: AtomicI64::new(log),
             identities: Mutex::default(),
             garbage: Mutex::default(),
+            waiting: AtomicBool::new(true),
             closed: AtomicBool::new(false),
         };
         let database = Arc::new(database);
@@ -128,6 +131,11 @@ impl Database {
     /// The next record of the log.
     pub(crate) fn next_record(&self) -> i64 {
         self.log.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The last record of the log.
+    pub(crate) fn last_record(&self) -> i64 {
+        self.log.load(Ordering::SeqCst)
     }
 
     /// The next value of an identity column.

@@ -5,5 +5,6 @@ pub(crate) mod database;
 pub(crate) mod functions;
 pub(crate) mod lsn;
 pub(crate) mod moments;
+mod pattern;
 pub(crate) mod principals;
 pub(crate) mod versions;

@@ -50,6 +50,9 @@ struct State {
     commits: u64,
     /// Who waits for whom.
     waits: HashMap<TranId, TranId>,
+    /// Transactions that have changed a table, and those that hold a shared lock on it.
+    changing: HashMap<i64, HashSet<TranId>>,
+    sharing: HashMap<i64, HashSet<TranId>>,
     /// Views that may still be read from, by their owner.
     views: BTreeMap<u64, u64>,
     next_view: u64,
@@ -78,6 +81,18 @@ impl Drop for Hold {
     }
 }
 
+impl State {
+    /// What a transaction that has ended held.
+    fn release(&mut self, id: TranId) {
+        for locks in [&mut self.changing, &mut self.sharing] {
+            locks.retain(|_, holders| {
+                holders.remove(&id);
+                !holders.is_empty()
+            });
+        }
+    }
+}
+
 impl Versions {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,6 +111,7 @@ impl Versions {
     pub(crate) fn commit(&self, id: TranId) -> u64 {
         let mut state = self.state();
         state.commits += 1;
+        state.release(id);
         {
             let mut outcomes = self.outcomes.write().unwrap_or_else(PoisonError::into_inner);
             outcomes.active.remove(&id);
@@ -107,10 +123,31 @@ impl Versions {
 
     /// Ends `id`, whose changes have been taken back.
     pub(crate) fn rolled_back(&self, id: TranId) {
-        let state = self.state();
+        let mut state = self.state();
+        state.release(id);
         self.outcomes.write().unwrap_or_else(PoisonError::into_inner).active.remove(&id);
         drop(state);
         self.ended.notify_all();
+    }
+
+    /// Takes a table for changes; answers who holds a shared lock on it.
+    pub(crate) fn change_table(&self, id: TranId, table: i64) -> Option<TranId> {
+        let mut state = self.state();
+        let holder = state.sharing.get(&table).and_then(|all| all.iter().copied().find(|held| *held != id));
+        if holder.is_none() {
+            state.changing.entry(table).or_default().insert(id);
+        }
+        holder
+    }
+
+    /// Takes a shared lock on a table, to the end of the transaction; answers who is changing it.
+    pub(crate) fn share_table(&self, id: TranId, table: i64) -> Option<TranId> {
+        let mut state = self.state();
+        let holder = state.changing.get(&table).and_then(|all| all.iter().copied().find(|held| *held != id));
+        if holder.is_none() {
+            state.sharing.entry(table).or_default().insert(id);
+        }
+        holder
     }
 
     /// A view of what is committed now.
@@ -239,6 +276,20 @@ mod tests {
         assert!(sees(one, 0) && sees(one, two) && sees(0, two) && sees(99, 0));
         assert!(!sees(two, 0) && !sees(0, one) && !sees(0, 99) && !sees(1234, 0));
         assert_eq!(versions.oldest_view(), hold.seen);
+    }
+
+    #[test]
+    fn a_table_is_shared_or_changed_by_one_transaction_only() {
+        let versions = Versions::default();
+        let (one, two) = (versions.begin(), versions.begin());
+        assert_eq!(versions.change_table(one, 7), None);
+        assert_eq!((versions.change_table(two, 7), versions.share_table(two, 8)), (None, None));
+        assert_eq!((versions.share_table(two, 7), versions.share_table(one, 7)), (Some(one), Some(two)));
+        versions.commit(one);
+        assert_eq!(versions.share_table(two, 7), None);
+        assert_eq!(versions.change_table(99, 7), Some(two));
+        versions.rolled_back(two);
+        assert_eq!(versions.change_table(99, 7), None);
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub(crate) mod control;
 pub(crate) mod faults;
 pub(crate) mod listener;
 pub(crate) mod state;
+mod told;

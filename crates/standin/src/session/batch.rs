@@ -175,6 +175,16 @@ impl Session {
                 self.set_variable(name, value, from)?;
                 Ok(Ended::Quietly)
             }
+            Stmt::SetContext(value) => {
+                let (of, value) = self.evaluate(value)?;
+                let of_context =
+                    SqlType::Bytes { fixed: true, length: crate::sql::datatype::Length::Limited(128) };
+                self.context = match crate::sql::convert::convert(&value, of, of_context, 0)? {
+                    Value::Bytes(bytes) => Some(bytes),
+                    _ => None,
+                };
+                Ok(Ended::WithResult)
+            }
             Stmt::SetOption(words) => self.set_option(words).map(|()| Ended::WithResult),
             Stmt::Begin => self.begin().map(|()| Ended::WithResult),
             Stmt::Commit => self.commit().map(|()| Ended::WithResult),

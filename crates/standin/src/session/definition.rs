@@ -21,6 +21,7 @@ impl Session {
                 }
                 Ok(())
             }
+            Stmt::CreateTrigger { .. } | Stmt::DropTrigger { .. } => self.define_trigger(stmt),
             Stmt::Truncate(name) => self.truncate(name),
             Stmt::CreateIndex { name, unique, table, columns } => {
                 self.may_define("ALTER")?;
@@ -78,7 +79,7 @@ impl Session {
         }
     }
 
-    fn may_define(&self, permission: &str) -> Result<(), SqlError> {
+    pub(super) fn may_define(&self, permission: &str) -> Result<(), SqlError> {
         let catalog = self.database.catalog();
         if self.principal.may(&catalog, permission, "dbo", "")
             || self.principal.may_database(&catalog, permission)
@@ -89,7 +90,7 @@ impl Session {
         Err(SqlError::new(262, 14, 1, message))
     }
 
-    fn placed(&self, name: &[String]) -> Result<(String, String), SqlError> {
+    pub(super) fn placed(&self, name: &[String]) -> Result<(String, String), SqlError> {
         match name {
             [object] => Ok(("dbo".to_owned(), object.clone())),
             [schema, object] => Ok((schema.clone(), object.clone())),
@@ -179,6 +180,7 @@ impl Session {
             }
             session.database.change_catalog(&session.connection, |catalog| {
                 catalog.tables.remove(&table.id);
+                catalog.triggers.retain(|trigger| trigger.table != table.id);
                 Ok(())
             })?;
             Ok(session.connection.execute_batch(&format!("DROP TABLE {}", table.stored()))?)
@@ -246,7 +248,10 @@ impl Session {
     }
 }
 
-fn found<'a>(catalog: &'a mut Catalog, (schema, name): &(String, String)) -> Result<&'a mut Table, SqlError> {
+pub(super) fn found<'a>(
+    catalog: &'a mut Catalog,
+    (schema, name): &(String, String),
+) -> Result<&'a mut Table, SqlError> {
     catalog
         .tables
         .values_mut()

@@ -4,6 +4,7 @@ use sqlparser::tokenizer::Token;
 
 use super::parse::Reader;
 use super::statement::{NewColumn, NewKey, Stmt};
+use crate::engine::catalog::Event;
 use crate::sql::error::SqlError;
 
 impl Reader<'_> {
@@ -49,6 +50,16 @@ impl Reader<'_> {
                     names.push(self.name()?);
                 }
                 Ok(Stmt::DropTable { names, if_exists })
+            }
+            ("CREATE", "TRIGGER") => self.create_trigger(),
+            ("DROP", "TRIGGER") => {
+                self.skip(2);
+                let if_exists = self.take("IF") && self.take("EXISTS");
+                let mut names = vec![self.name()?];
+                while self.token(&Token::Comma) {
+                    names.push(self.name()?);
+                }
+                Ok(Stmt::DropTrigger { names, if_exists })
             }
             ("TRUNCATE", "TABLE") => {
                 self.skip(2);
@@ -105,6 +116,31 @@ impl Reader<'_> {
                 other => other.to_string(),
             });
         }
+    }
+
+    fn create_trigger(&mut self) -> Result<Stmt, SqlError> {
+        self.skip(2);
+        let name = self.name()?;
+        self.want("ON")?;
+        let table = self.name()?;
+        if !self.take("AFTER") {
+            self.want("FOR")?;
+        }
+        let mut events = Vec::new();
+        loop {
+            events.push(match self.peek().as_str() {
+                "INSERT" => Event::Insert,
+                "UPDATE" => Event::Update,
+                "DELETE" => Event::Delete,
+                _ => return Err(self.unexpected()),
+            });
+            self.skip(1);
+            if !self.token(&Token::Comma) {
+                break;
+            }
+        }
+        self.want("AS")?;
+        Ok(Stmt::CreateTrigger { name, table, events, body: self.rest() })
     }
 
     fn create_table(&mut self) -> Result<Stmt, SqlError> {

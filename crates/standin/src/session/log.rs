@@ -2,9 +2,9 @@
 
 use rusqlite::types::Value as Cell;
 
-use super::Session;
 use super::dml::Row;
 use super::transaction::Tran;
+use super::{RowStatement, Session};
 use crate::engine::catalog::{Instance, Table};
 use crate::sql::datatype::{Length, SqlType};
 use crate::sql::error::SqlError;
@@ -94,12 +94,14 @@ impl Session {
         (sequence, operation, mask): (i64, i64, &[u8]),
         cells: &[Cell],
     ) -> Result<(), SqlError> {
-        let marks: Vec<String> = (0..cells.len()).map(|at| format!("?{}", at + 7)).collect();
-        let sql = format!(
-            "INSERT INTO log{} VALUES(?1, ?2, ?3, ?4, ?5, ?6, {})",
-            instance.change_table,
-            marks.join(", ")
-        );
+        let sql = self.text((RowStatement::Log, instance.change_table, 0), || {
+            let marks: Vec<String> = (0..cells.len()).map(|at| format!("?{}", at + 7)).collect();
+            format!(
+                "INSERT INTO log{} VALUES(?1, ?2, ?3, ?4, ?5, ?6, {})",
+                instance.change_table,
+                marks.join(", ")
+            )
+        });
         let mut insert = self.connection.prepare_cached(&sql)?;
         insert.raw_bind_parameter(1, self.database.next_record())?;
         insert.raw_bind_parameter(2, tran.id)?;

@@ -1,6 +1,7 @@
 //! One client's session: what it asks, in order, and what it is answered.
 
 mod batch;
+mod change;
 mod definition;
 mod dml;
 mod grammar;
@@ -11,16 +12,20 @@ mod query;
 mod rights;
 mod rows;
 mod settings;
+mod signals;
 mod statement;
 mod transaction;
+mod trigger;
+mod variable_grammar;
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::Connection;
 
-use crate::bind::Facts;
+use crate::bind::{Facts, Fired};
 use crate::engine::database::Database;
 use crate::engine::principals::Principal;
 use crate::engine::versions::{Reading, View};
@@ -31,30 +36,8 @@ use crate::sql::error::SqlError;
 use crate::sql::value::Value;
 use crate::tds::request::{Parameter, Request};
 use crate::tds::token::{ATTENTION, Done, ERROR, Gone, MORE, TokenStream};
+pub(crate) use signals::Signals;
 use transaction::{Isolation, Tran};
-
-/// What the task that reads the socket tells the session that is at work.
-#[derive(Default)]
-pub(crate) struct Signals {
-    /// Attentions that have not been answered.
-    pub(crate) attentions: AtomicU32,
-    /// The client has gone.
-    pub(crate) gone: AtomicBool,
-    interrupt: Mutex<Option<InterruptHandle>>,
-}
-
-impl Signals {
-    /// Stops the statement that runs.
-    pub(crate) fn interrupt(&self) {
-        if let Some(handle) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
-            handle.interrupt();
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.attentions.load(Ordering::SeqCst) > 0 || self.gone.load(Ordering::SeqCst)
-    }
-}
 
 /// Why a batch does not go on.
 pub(crate) enum Stop {
@@ -100,6 +83,22 @@ pub(crate) struct Session {
     cut_after: Option<u64>,
     line: u32,
     first_error: Option<SqlError>,
+    /// What `SET CONTEXT_INFO` left.
+    context: Option<Vec<u8>>,
+    /// The statements that the triggers at work fire for, the outermost first.
+    fired: RefCell<Vec<Arc<Fired>>>,
+    /// SQLite's statements for single rows, made once.
+    texts: RefCell<HashMap<(RowStatement, i64, i64), Arc<str>>>,
+    /// A trigger failed: its transaction is to be undone.
+    doomed: Cell<bool>,
+}
+
+/// What is done with a single row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum RowStatement {
+    Place,
+    CheckKey,
+    Log,
 }
 
 /// Who logs in, and where to.
@@ -173,6 +172,10 @@ impl Session {
             cut_after: None,
             line: 1,
             first_error: None,
+            context: None,
+            fired: RefCell::default(),
+            texts: RefCell::default(),
+            doomed: Cell::default(),
         })
     }
 
@@ -298,7 +301,8 @@ impl Session {
         }
         self.last_error = i64::from(error.number);
         self.first_error.get_or_insert_with(|| error.clone());
-        if self.tran.is_some() && (error.undoes_the_transaction() || self.xact_abort) {
+        let doomed = self.doomed.take();
+        if self.tran.is_some() && (error.undoes_the_transaction() || self.xact_abort || doomed) {
             self.nesting = 0;
             if self.roll_back_all().is_err() {
                 return Err(Stop::Gone);
@@ -311,7 +315,7 @@ impl Session {
             self.out.finish()?;
             return Err(Stop::Gone);
         }
-        if error.lets_the_batch_go_on() && !self.xact_abort { Ok(()) } else { Err(Stop::Batch) }
+        if error.lets_the_batch_go_on() && !self.xact_abort && !doomed { Ok(()) } else { Err(Stop::Batch) }
     }
 
     /// The first error of the last request.
@@ -346,6 +350,8 @@ impl Session {
             identity: self.identity,
             lock_timeout: self.lock_timeout,
             now: now_utc(),
+            context: self.context.as_deref(),
+            fired: self.fired.borrow().last().cloned(),
             snapshot_denied: self.isolation == Isolation::Snapshot
                 && !catalog.snapshot_isolation
                 && self.database.id != 1,
@@ -371,6 +377,7 @@ impl Session {
             Some(connection.get_interrupt_handle());
         let old = self.database.name.clone();
         self.connection = connection;
+        self.texts.borrow_mut().clear();
         self.principal = principal;
         self.database = database;
         self.write_ending(MORE);

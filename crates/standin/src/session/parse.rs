@@ -23,10 +23,15 @@ pub(super) fn batch(text: &str) -> Result<Vec<Line>, SqlError> {
         )
     })?;
     let tokens = without_options(tokens);
-    let mut reader = Reader { parser: Parser::new(&dialect).with_tokens_with_locations(tokens) };
-    let mut lines = Vec::new();
+    let mut reader = Reader { parser: Parser::new(&dialect).with_tokens_with_locations(tokens), text };
+    let mut lines: Vec<Line> = Vec::new();
     while !reader.at_end() {
-        lines.push(reader.line()?);
+        let line = reader.line()?;
+        if matches!(line.stmt, Stmt::CreateTrigger { .. }) && !lines.is_empty() {
+            let message = "'CREATE TRIGGER' must be the first statement in a query batch.";
+            return Err(located(SqlError::new(111, 15, 1, message), line.number.into()));
+        }
+        lines.push(line);
     }
     Ok(lines)
 }
@@ -80,6 +85,7 @@ fn separated(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// Reads a batch's tokens.
 pub(super) struct Reader<'a> {
     pub(super) parser: Parser<'a>,
+    text: &'a str,
 }
 
 impl Reader<'_> {
@@ -131,6 +137,16 @@ impl Reader<'_> {
         let (ParserError::TokenizerError(text) | ParserError::ParserError(text)) = error else { return ours };
         ours.message = format!("{} ({text})", ours.message);
         ours
+    }
+
+    /// What is left of the batch, as it was written; nothing of it is left afterwards.
+    pub(super) fn rest(&mut self) -> String {
+        let start = self.parser.peek_token_ref().span.start;
+        while self.parser.next_token().token != Token::EOF {}
+        let count = |number: u64| usize::try_from(number).unwrap_or(0).saturating_sub(1);
+        let mut lines = self.text.split_inclusive('\n').skip(count(start.line));
+        let first: String = lines.next().unwrap_or_default().chars().skip(count(start.column)).collect();
+        lines.fold(first, |rest, line| rest + line)
     }
 
     pub(super) fn expr(&mut self) -> Result<Expr, SqlError> {
@@ -299,130 +315,6 @@ impl Reader<'_> {
         while self.token(&Token::SemiColon) {}
         let no = if self.take("ELSE") { vec![self.line()?] } else { Vec::new() };
         Ok(Stmt::If(condition, yes, no))
-    }
-
-    fn declare(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(1);
-        let mut all = Vec::new();
-        loop {
-            let name = self.word()?;
-            self.take("AS");
-            let of = self.parser.parse_data_type().map_err(|error| self.failed(&error))?;
-            let value = if self.token(&Token::Eq) { Some(self.expr()?) } else { None };
-            all.push((name, of, value));
-            if !self.token(&Token::Comma) {
-                return Ok(Stmt::Declare(all));
-            }
-        }
-    }
-
-    fn set(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(1);
-        if self.peek().starts_with('@') {
-            let name = self.word()?;
-            self.expect(&Token::Eq)?;
-            return Ok(Stmt::SetVariable(name, self.expr()?));
-        }
-        // An option and what it is set to: words and one number.
-        let mut words = Vec::new();
-        let count = match self.peek().as_str() {
-            "TRANSACTION" => match self.peek_at(3).as_str() {
-                "READ" | "REPEATABLE" => 5,
-                _ => 4,
-            },
-            "IDENTITY_INSERT" => return Err(SqlError::not_modelled("IDENTITY_INSERT")),
-            _ => 2,
-        };
-        for _ in 0..count {
-            let negative = self.token(&Token::Minus);
-            while self.token(&Token::Comma) {
-                words.push(",".to_owned());
-                let more = self.parser.next_token();
-                words.push(more.token.to_string().to_uppercase());
-            }
-            let token = self.parser.next_token();
-            let sign = if negative { "-" } else { "" };
-            words.push(format!("{sign}{}", token.token.to_string().to_uppercase()));
-        }
-        Ok(Stmt::SetOption(words))
-    }
-
-    fn execute(&mut self) -> Result<Stmt, SqlError> {
-        self.skip(1);
-        if self.token(&Token::LParen) {
-            let text = self.expr()?;
-            self.expect(&Token::RParen)?;
-            return Ok(Stmt::ExecuteText(text));
-        }
-        let procedure = self.name()?;
-        let mut arguments = Vec::new();
-        let none = |token: &Token| matches!(token, Token::EOF | Token::SemiColon);
-        while !none(&self.parser.peek_token_ref().token) {
-            let named = self.peek().starts_with('@') && self.parser.peek_nth_token(1).token == Token::Eq;
-            if arguments.is_empty() && !named && self.starts_a_statement() {
-                break;
-            }
-            let name = if named {
-                let name = self.word()?;
-                self.expect(&Token::Eq)?;
-                Some(name)
-            } else {
-                None
-            };
-            arguments.push((name, self.expr()?));
-            self.take("OUTPUT");
-            if !self.token(&Token::Comma) {
-                break;
-            }
-        }
-        Ok(Stmt::Execute { procedure, arguments })
-    }
-
-    fn starts_a_statement(&self) -> bool {
-        matches!(
-            self.peek().as_str(),
-            "DECLARE"
-                | "SET"
-                | "BEGIN"
-                | "COMMIT"
-                | "ROLLBACK"
-                | "SAVE"
-                | "USE"
-                | "EXEC"
-                | "EXECUTE"
-                | "IF"
-                | "WHILE"
-                | "PRINT"
-                | "RAISERROR"
-                | "WAITFOR"
-                | "RETURN"
-                | "CREATE"
-                | "ALTER"
-                | "DROP"
-                | "SELECT"
-                | "INSERT"
-                | "UPDATE"
-                | "DELETE"
-                | "ELSE"
-                | "END"
-                | "GRANT"
-                | "DENY"
-                | "REVOKE"
-                | "TRUNCATE"
-                | "WITH"
-        )
-    }
-
-    fn list(&mut self) -> Result<Vec<Expr>, SqlError> {
-        self.expect(&Token::LParen)?;
-        let mut all = Vec::new();
-        loop {
-            all.push(self.expr()?);
-            if !self.token(&Token::Comma) {
-                self.expect(&Token::RParen)?;
-                return Ok(all);
-            }
-        }
     }
 }
 

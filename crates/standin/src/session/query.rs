@@ -34,16 +34,30 @@ impl Session {
 
     fn select_once(&mut self, query: &Query) -> Result<(), Ended> {
         self.check_open()?;
-        let (relation, parameters) = {
+        let (relation, parameters, shared) = {
             let facts = self.facts();
             let mut binder = Binder::new(&facts);
             let relation = binder.query(query, None)?;
-            (relation, binder.parameters)
+            (relation, binder.parameters, binder.shared)
         };
+        self.share(&shared)?;
         if !relation.variables.is_empty() {
             return Ok(self.assign(&relation, &parameters)?);
         }
         self.stream(&relation, &parameters)
+    }
+
+    /// Takes shared locks on tables.
+    fn share(&self, tables: &[i64]) -> Result<(), SqlError> {
+        let own = self.tran.as_ref().map(|tran| tran.id);
+        for table in tables {
+            let own = own.ok_or_else(|| SqlError::not_modelled("TABLOCK outside a transaction"))?;
+            if let Some(holder) = self.database.versions.share_table(own, *table) {
+                self.view().blocked_by = Some(holder);
+                return Err(SqlError::new(1222, 16, 51, "blocked"));
+            }
+        }
+        Ok(())
     }
 
     fn stream(&mut self, relation: &Relation, parameters: &[Cell]) -> Result<(), Ended> {
@@ -194,7 +208,7 @@ impl Session {
         }
     }
 
-    fn holds_once(&self, expr: &Expr) -> Result<bool, SqlError> {
+    pub(super) fn holds_once(&self, expr: &Expr) -> Result<bool, SqlError> {
         let facts = self.facts();
         let mut binder = Binder::new(&facts);
         let condition = binder.predicate(expr, &Scope::default())?;

@@ -1,14 +1,22 @@
 //! Versions of rows as they are stored and ended, with keys that stay unique.
 
+use std::sync::Arc;
+
 use rusqlite::types::Value as Cell;
 
-use super::Session;
 use super::dml::Row;
 use super::transaction::Tran;
+use super::{RowStatement, Session};
 use crate::engine::catalog::Table;
 use crate::sql::error::SqlError;
 
 impl Session {
+    /// The statement that was made for `key` before, or is made now.
+    pub(super) fn text(&self, key: (RowStatement, i64, i64), make: impl FnOnce() -> String) -> Arc<str> {
+        let mut texts = self.texts.borrow_mut();
+        Arc::clone(texts.entry(key).or_insert_with(|| make().into()))
+    }
+
     pub(super) fn no_nulls(&self, table: &Table, row: &Row, what: &str) -> Result<(), SqlError> {
         let missing =
             table.columns.iter().zip(row).find(|(column, cell)| !column.nullable && **cell == Cell::Null);
@@ -46,14 +54,19 @@ impl Session {
             }
             self.check_key(table, index, tran, row)?;
         }
-        let columns: Vec<String> = table.columns.iter().map(|column| format!("c{}", column.id)).collect();
-        let marks: Vec<String> = (0..row.len()).map(|at| format!("?{}", at + 2)).collect();
-        let sql = format!(
-            "INSERT INTO {}(_xmin, {}) VALUES(?1, {})",
-            table.stored(),
-            columns.join(", "),
-            marks.join(", ")
-        );
+        // The columns have been others when a definition has changed since.
+        let shape =
+            table.columns.iter().fold(0i64, |shape, column| shape.wrapping_mul(31).wrapping_add(column.id));
+        let sql = self.text((RowStatement::Place, table.id, shape), || {
+            let columns: Vec<String> = table.columns.iter().map(|column| format!("c{}", column.id)).collect();
+            let marks: Vec<String> = (0..row.len()).map(|at| format!("?{}", at + 2)).collect();
+            format!(
+                "INSERT INTO {}(_xmin, {}) VALUES(?1, {})",
+                table.stored(),
+                columns.join(", "),
+                marks.join(", ")
+            )
+        });
         let mut insert = self.connection.prepare_cached(&sql)?;
         insert.raw_bind_parameter(1, tran.id)?;
         for (at, cell) in row.iter().enumerate() {
@@ -74,9 +87,11 @@ impl Session {
     ) -> Result<(), SqlError> {
         let at = |id: &i64| table.columns.iter().position(|column| column.id == *id);
         let cells: Vec<&Cell> = index.columns.iter().filter_map(|id| row.get(at(id)?)).collect();
-        let conditions: Vec<String> =
-            (1..).zip(&index.columns).map(|(number, id)| format!("c{id} IS ?{number}")).collect();
-        let sql = format!("SELECT _xmin, _xmax FROM {} WHERE {}", table.stored(), conditions.join(" AND "));
+        let sql = self.text((RowStatement::CheckKey, table.id, index.id), || {
+            let conditions: Vec<String> =
+                (1..).zip(&index.columns).map(|(number, id)| format!("c{id} IS ?{number}")).collect();
+            format!("SELECT _xmin, _xmax FROM {} WHERE {}", table.stored(), conditions.join(" AND "))
+        });
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query(rusqlite::params_from_iter(cells))?;
         while let Some(found) = rows.next()? {

@@ -2,6 +2,8 @@
 
 use sqlparser::ast::{self, Expr};
 
+use crate::engine::catalog::Event;
+
 /// A column of CREATE TABLE or ALTER TABLE.
 #[derive(Debug, Clone)]
 pub(super) struct NewColumn {
@@ -67,6 +69,17 @@ pub(super) enum Stmt {
         table: Vec<String>,
         columns: Vec<String>,
     },
+    CreateTrigger {
+        name: Vec<String>,
+        table: Vec<String>,
+        events: Vec<Event>,
+        body: String,
+    },
+    DropTrigger {
+        names: Vec<Vec<String>>,
+        if_exists: bool,
+    },
+    SetContext(Expr),
     DropTable {
         names: Vec<Vec<String>>,
         if_exists: bool,

@@ -1,7 +1,7 @@
 //! Transactions: begun, committed, taken back, and the statements that write in them.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Session;
@@ -110,6 +110,9 @@ impl Session {
 
     fn committed(&self, tran: &Tran) {
         let at = self.database.versions.commit(tran.id);
+        if tran.tracked {
+            self.database.waiting.store(true, Ordering::SeqCst);
+        }
         self.database.discard(at, tran.ended.clone());
     }
 
@@ -291,6 +294,10 @@ impl Session {
                 self.database.sweep(&self.connection)?;
             }
             self.connection.execute_batch("COMMIT")?;
+            if !Arc::ptr_eq(&catalog, &self.database.catalog()) {
+                // There may be an instance that has no low end yet.
+                self.database.waiting.store(true, Ordering::SeqCst);
+            }
             Ok(answer)
         });
         match &outcome {

@@ -7,6 +7,7 @@
 pub(crate) mod bytes;
 pub(crate) mod login;
 pub(crate) mod packet;
+pub(crate) mod parameter;
 pub(crate) mod prelogin;
 pub(crate) mod request;
 pub(crate) mod token;

@@ -5,7 +5,7 @@
 use super::ProtocolError;
 use super::bytes::{Reader, utf16_text};
 use super::packet::{Kind, Message};
-use super::typeinfo::read_parameter;
+use super::parameter::read_parameter;
 use crate::sql::datatype::SqlType;
 use crate::sql::value::Value;
 

@@ -122,3 +122,65 @@ async fn an_older_copy_is_another_fork_of_the_same_database() {
     assert_eq!(numbers(&mut client, "SELECT id FROM solicitud").await, [1]);
     assert_ne!(crate::support::rows(&mut client, fork).await, before);
 }
+
+#[tokio::test]
+async fn a_trigger_works_in_the_transaction_of_what_it_fires_for() {
+    let server = started(options());
+    server
+        .sql(
+            "app",
+            "CREATE TABLE historia (n int IDENTITY PRIMARY KEY, id int NOT NULL, estado tinyint NOT NULL)",
+        )
+        .unwrap();
+    let trigger = "CREATE TRIGGER anotar ON solicitud AFTER INSERT, UPDATE AS
+        BEGIN
+            SET NOCOUNT ON;
+            IF CONTEXT_INFO() IS NOT NULL RETURN;
+            INSERT INTO historia (id, estado)
+            SELECT i.id, i.estado FROM inserted i LEFT JOIN deleted d ON d.id = i.id
+            WHERE d.id IS NULL OR d.estado <> i.estado ORDER BY i.id;
+        END";
+    assert!(server.sql("app", &format!("SELECT 1; {trigger}")).is_err(), "it must come first");
+    server.sql("app", trigger).unwrap();
+    let mut client = connect(server.port()).await;
+    run(&mut client, "INSERT INTO solicitud VALUES (1, 'a', 1, NULL), (2, 'it''s', 1, NULL)").await;
+    run(&mut client, "UPDATE solicitud SET nota = 'x'; UPDATE solicitud SET estado = id").await;
+    run(&mut client, "BEGIN TRAN; UPDATE solicitud SET estado = 9; ROLLBACK").await;
+    run(&mut client, "BEGIN TRAN; SAVE TRAN s; UPDATE solicitud SET estado = 8; ROLLBACK TRAN s; COMMIT")
+        .await;
+    run(&mut client, "SET CONTEXT_INFO 0x01; UPDATE solicitud SET estado = 7").await;
+    let history = "SELECT 10 * id + estado FROM historia ORDER BY n";
+    assert_eq!(numbers(&mut client, history).await, [11, 21, 22]);
+    // What fails in a trigger takes the transaction with it.
+    server.sql("app", "CREATE TRIGGER fallar ON solicitud FOR DELETE AS INSERT INTO historia (id) SELECT id FROM deleted").unwrap();
+    run(&mut client, "BEGIN TRAN; UPDATE solicitud SET nota = 'y'").await;
+    assert_eq!(error(&mut client, "DELETE FROM solicitud WHERE id = 1").await, 515);
+    assert_eq!(
+        numbers(&mut client, "SELECT @@TRANCOUNT + count(*) FROM solicitud WHERE nota = 'x'").await,
+        [2]
+    );
+    server.sql("app", "DROP TRIGGER fallar; DELETE FROM solicitud").unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_against_changes_is_changed_by_nobody() {
+    let server = started(options());
+    let (mut one, mut two) = (connect(server.port()).await, connect(server.port()).await);
+    let lock = "SET LOCK_TIMEOUT 50; BEGIN TRAN; SELECT TOP (1) id FROM solicitud WITH (TABLOCK, HOLDLOCK)";
+    run(
+        &mut one,
+        "INSERT INTO solicitud VALUES (1, 'a', 1, NULL); BEGIN TRAN; UPDATE solicitud SET estado = 2",
+    )
+    .await;
+    // It is granted when no transaction that has changed the table is open.
+    assert_eq!(error(&mut two, lock).await, 1222);
+    run(&mut two, "ROLLBACK").await;
+    run(&mut one, "COMMIT; SET LOCK_TIMEOUT 50").await;
+    run(&mut two, lock).await;
+    for change in ["UPDATE solicitud SET estado = 3", "INSERT INTO solicitud VALUES (2, 'b', 1, NULL)"] {
+        assert_eq!(error(&mut one, change).await, 1222, "{change}");
+    }
+    assert_eq!(numbers(&mut one, "SELECT CAST(estado AS int) FROM solicitud").await, [2]);
+    run(&mut two, "COMMIT").await;
+    run(&mut one, "DELETE FROM solicitud").await;
+}

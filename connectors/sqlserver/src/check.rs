@@ -1,0 +1,161 @@
+//! Everything that capture needs of the server, looked at in one go.
+//!
+//! No finding keeps another from being made: an operator mends the server once, not once per finding.
+
+use std::error::Error;
+
+use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+
+use crate::catalog::{self, Lookup, Table};
+use crate::client::Client;
+use crate::config::{Mode, SqlServerConfig};
+use crate::server::{self, Server};
+
+mod access;
+mod capture;
+mod columns;
+mod connection;
+mod database;
+mod instances;
+mod keeping;
+mod poll;
+mod sample;
+mod table;
+
+/// What the checks compare with.
+struct Subject<'a> {
+    config: &'a SqlServerConfig,
+    scope: &'a Scope,
+    server: &'a Server,
+}
+
+impl Subject<'_> {
+    /// Whether changes are learnt of by scans of the table.
+    fn polls(&self) -> bool {
+        matches!(self.config.mode, Mode::Poll { .. })
+    }
+}
+
+/// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns.
+pub(crate) async fn inspect(config: &SqlServerConfig, scope: &Scope, sample_rows: u32) -> Inspection {
+    let mut inspection = Inspection::default();
+    if let Err(error) = config.validate() {
+        inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
+        return inspection;
+    }
+    let mut client = match Client::open(config).await {
+        Ok(client) => client,
+        Err(error) => {
+            let why = "without a connection nothing is captured, and nothing else can be checked";
+            inspection.findings.push(refusal("connection", why, &error));
+            return inspection;
+        }
+    };
+    let address = SqlServerConfig::address(&config.host, config.port);
+    let what = format!("{address} lets \"{}\" into \"{}\"", config.user, config.database);
+    inspection.findings.push(Finding::pass("connection", what));
+    match server::ask(&mut client).await {
+        Ok(server) => {
+            let subject = Subject { config, scope, server: &server };
+            look(&subject, &mut client, sample_rows, &mut inspection).await;
+        }
+        Err(error) => inspection.findings.push(unanswered("server", &error)),
+    }
+    inspection
+}
+
+async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, inspection: &mut Inspection) {
+    let findings = &mut inspection.findings;
+    findings.extend(connection::version(subject));
+    add(findings, "tls", connection::encryption(subject, client).await);
+    findings.push(connection::clock(subject.server));
+    findings.push(database::rights(subject));
+    findings.push(database::snapshots(subject.server));
+    if subject.polls() {
+        findings.push(poll::guarantee());
+    } else {
+        findings.push(database::capture(subject));
+        if subject.server.captures {
+            add(findings, "capture", capture::findings(subject, client).await);
+            add(findings, "log_retention", keeping::findings(subject, client).await);
+        }
+    }
+    match catalog::look_up(client, subject.scope).await {
+        Ok(Lookup::Found { table, missing }) => {
+            findings.extend(table::shape(subject, &table, &missing));
+            if missing.is_empty() {
+                look_at_table(subject, client, &table, findings).await;
+                match sample::read(client, &table, sample_rows).await {
+                    Ok(rows) => inspection.sample = rows,
+                    Err(error) => findings.push(unanswered("sample", &error)),
+                }
+            }
+        }
+        Ok(Lookup::Absent { schema, name, similar }) => {
+            findings.push(table::absent(subject, (&schema, &name), &similar));
+        }
+        Err(error) => findings.push(unanswered("table", &error)),
+    }
+}
+
+async fn look_at_table(
+    subject: &Subject<'_>,
+    client: &mut Client,
+    table: &Table,
+    findings: &mut Vec<Finding>,
+) {
+    findings.extend(columns::findings(table));
+    add(findings, "select", access::table(subject, client, table).await);
+    add(findings, "request_id", table::uniqueness(client, table).await);
+    match &subject.config.mode {
+        Mode::Poll { modified_column, .. } => {
+            add(findings, "modified_column", poll::column(client, table, modified_column).await);
+        }
+        Mode::Capture if subject.server.captures => {
+            add(findings, "capture_instance", instances::findings(subject, client, table).await);
+        }
+        Mode::Capture => {}
+    }
+}
+
+fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {
+    match found {
+        Ok(found) => findings.extend(found),
+        Err(error) => findings.push(unanswered(code, &error)),
+    }
+}
+
+/// A finding for what the server refused.
+fn refusal(code: &'static str, why: &str, error: &SourceError) -> Finding {
+    let finding = Finding::error(code, full_text(error), why);
+    match error.hint() {
+        Some(hint) => finding.mended_by(hint),
+        None => finding,
+    }
+}
+
+/// A finding for what could not be found out. A missing right is no less serious than what it hides.
+fn unanswered(code: &'static str, error: &SourceError) -> Finding {
+    let why = match error.kind() {
+        SourceErrorKind::Unreachable | SourceErrorKind::Busy => {
+            "this could not be checked now: run the check again"
+        }
+        _ => "this could not be checked, and may hide what stands in the way",
+    };
+    refusal(code, why, error)
+}
+
+/// An error with its causes, for a reader who sees no chain.
+fn full_text(error: &SourceError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
+}

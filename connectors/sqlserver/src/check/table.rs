@@ -1,0 +1,113 @@
+//! Whether the table is there, and one whose rows can be told apart.
+
+use change::nearest::suggestion;
+use change::{Finding, SourceError};
+
+use super::Subject;
+use crate::catalog::{MissingColumn, Table};
+use crate::client::{Client, Param};
+use crate::name::quote_ident;
+
+pub(super) fn absent(subject: &Subject<'_>, (schema, name): (&str, &str), similar: &[String]) -> Finding {
+    let quoted = format!("{}.{}", quote_ident(schema), quote_ident(name));
+    let mend = match suggestion(similar) {
+        Some(offer) => format!("set table in the [source] part: {offer}"),
+        None => format!(
+            "GRANT SELECT ON {quoted} TO {}: `bitacora setup` prints it with the columns alone",
+            quote_ident(&subject.server.user)
+        ),
+    };
+    let what = format!(
+        "table {quoted} does not exist, or user {} may not see it",
+        quote_ident(&subject.server.user)
+    );
+    Finding::error("table", what, "nothing can be captured").mended_by(mend)
+}
+
+/// What the catalogue tells by itself.
+pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+    let mut findings = vec![kind(table)];
+    findings.extend(missing.iter().map(|column| missing_column(subject, table, column)));
+    if missing.is_empty() {
+        let names: Vec<&str> = table.mapped_columns().map(|column| column.name.as_str()).collect();
+        findings.push(Finding::pass("columns", format!("{} has {}", table.quoted(), names.join(", "))));
+    }
+    findings.push(key(subject, table));
+    findings
+}
+
+fn kind(table: &Table) -> Finding {
+    if table.history {
+        return Finding::warning(
+            "table",
+            format!("{} is a temporal table", table.quoted()),
+            "its present rows are captured; what is moved into its history table is not",
+        );
+    }
+    Finding::pass("table", format!("{} is a table", table.quoted()))
+}
+
+fn missing_column(subject: &Subject<'_>, table: &Table, column: &MissingColumn) -> Finding {
+    let all: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let offer = suggestion(&column.similar).unwrap_or_else(|| format!("it may see {}", all.join(", ")));
+    let what = format!(
+        "{} has no column {}, or user {} may not see it",
+        table.quoted(),
+        quote_ident(&column.name),
+        quote_ident(&subject.server.user)
+    );
+    Finding::error("columns", what, "the mapping needs it")
+        .mended_by(format!("set the column in the [mapping] part: {offer}"))
+}
+
+fn key(subject: &Subject<'_>, table: &Table) -> Finding {
+    if !table.key.is_empty() {
+        let columns: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
+        return Finding::pass("key", format!("{} has key ({})", table.quoted(), columns.join(", ")));
+    }
+    let what = format!("{} has neither a primary key nor a unique index without NULL", table.quoted());
+    let mend = format!(
+        "ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart",
+        table.quoted()
+    );
+    if subject.scope.keys {
+        let why = "on_delete asks for deleted rows to be reported, and such a row could not be told from the others";
+        return Finding::error("key", what, why).mended_by(mend);
+    }
+    Finding::warning("key", what, "a copy of the table cannot be read in pages and not be resumed")
+        .mended_by(mend)
+}
+
+/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
+/// consists of mapped columns only, nothing keeps two rows from bearing the same.
+pub(super) async fn uniqueness(client: &mut Client, table: &Table) -> Result<Vec<Finding>, SourceError> {
+    let sql = "SELECT i.name, c.column_id FROM sys.indexes AS i \
+               JOIN sys.index_columns AS c ON c.object_id = i.object_id AND c.index_id = i.index_id \
+               WHERE i.object_id = @P1 AND i.is_unique = 1 AND i.is_disabled = 0 AND i.has_filter = 0 \
+               AND c.key_ordinal > 0 ORDER BY i.index_id";
+    let rows = client.rows("read the table's unique indexes", sql, &[Param::from(table.object_id)]).await?;
+    let mut indexes: Vec<(String, bool)> = Vec::new();
+    for row in &rows {
+        let (name, column) = (row.optional_text(0)?.unwrap_or_default().to_owned(), row.number(1)?);
+        let mapped = table.mapped_columns().any(|known| known.column_id == column);
+        match indexes.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, all)) => *all &= mapped,
+            None => indexes.push((name, mapped)),
+        }
+    }
+    let finding = match indexes.into_iter().find(|(_, all)| *all) {
+        Some((name, _)) => {
+            Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&name)))
+        }
+        None => Finding::warning(
+            "request_id",
+            format!("no unique index of {} consists of mapped columns only", table.quoted()),
+            "two rows may bear the same request number; their statuses would be taken for one request's",
+        )
+        .mended_by(format!(
+            "if it is meant to be unique: ALTER TABLE {} ADD UNIQUE (…) with the request's columns",
+            table.quoted()
+        )),
+    };
+    Ok(vec![finding])
+}

@@ -1,0 +1,382 @@
+//! The statements that make a database ready, and running them.
+
+use change::{Scope, SourceError, Statement};
+
+use crate::catalog::{self, Lookup, Table};
+use crate::client::Client;
+use crate::config::{Mode, SqlServerConfig};
+use crate::instance::{self, Instance, Layout};
+use crate::jobs::{self, Known};
+use crate::name::{parse_table_name, quote_ident, quote_literal};
+use crate::rights::{self, GATING_ROLE};
+use crate::server::{self, Kind, Server};
+
+/// What stands for the password in what is printed.
+const PASSWORD: &str = "<password>";
+
+/// Changes are kept for a week, in minutes.
+const KEPT_MINUTES: i64 = 7 * 1440;
+
+/// The statements that are still missing, in the order in which they must be run.
+///
+/// Where the server does not let us in, or does not show us the table, all of them are returned, in a form that finds
+/// out by itself what depends on the database.
+///
+/// # Errors
+/// When the table's name cannot be read, or the server lets us in but cannot be asked.
+pub(crate) async fn statements(
+    config: &SqlServerConfig,
+    scope: &Scope,
+) -> Result<Vec<Statement>, SourceError> {
+    config.validate()?;
+    let mut client = match Client::open(config).await {
+        Ok(client) => client,
+        Err(error) => return everything(config, scope, &format!("the server could not be asked ({error})")),
+    };
+    let server = server::ask(&mut client).await?;
+    match catalog::look_up(&mut client, scope).await? {
+        Lookup::Found { table, missing } if missing.is_empty() => {
+            table_statements(&mut client, config, scope, (&server, &table)).await
+        }
+        // Says why the table will not do.
+        _ if server.is_owner || server.is_sysadmin => {
+            catalog::table(&mut client, scope).await.map(|_| Vec::new())
+        }
+        _ => everything(config, scope, "our user does not see the whole table"),
+    }
+}
+
+/// Runs the statements one after the other, with this configuration's user.
+///
+/// # Errors
+/// At the first statement that the server refuses; those before it have taken effect.
+pub(crate) async fn apply(config: &SqlServerConfig, statements: &[Statement]) -> Result<(), SourceError> {
+    let mut client = Client::open(config).await?;
+    for statement in statements {
+        client.run("run a statement of the setup", &statement.sql).await?;
+    }
+    Ok(())
+}
+
+async fn table_statements(
+    client: &mut Client,
+    config: &SqlServerConfig,
+    scope: &Scope,
+    (server, table): (&Server, &Table),
+) -> Result<Vec<Statement>, SourceError> {
+    let mut statements = Vec::new();
+    let owner = server.is_owner || server.is_sysadmin;
+    let columns: Vec<&str> =
+        rights::needed_columns(table).iter().map(|column| column.name.as_str()).collect();
+    if !rights::unreadable(client, table).await?.is_empty() {
+        statements.push(rights::grant_select(&server.user, table, &columns));
+    }
+    if matches!(config.mode, Mode::Capture) {
+        if !server.captures {
+            statements.push(enable_database());
+        }
+        capture_statements(client, config, scope, (server, table), &mut statements).await?;
+    }
+    if !server.allows_snapshot && !server.is_read_only {
+        statements.push(allow_snapshots(&quote_ident(&server.database)));
+    }
+    if !owner {
+        let insight = rights::insight(client).await?;
+        if !insight.database {
+            statements.push(rights::grant_database_insight(&server.user));
+        }
+        if !insight.server && server.kind != Kind::AzureDatabase {
+            statements.push(rights::grant_server_insight(&config.user, &server.database));
+        }
+    }
+    Ok(statements)
+}
+
+/// Whatever has to do with the capture of the table; the database captures, or will when it gets here.
+async fn capture_statements(
+    client: &mut Client,
+    config: &SqlServerConfig,
+    scope: &Scope,
+    (server, table): (&Server, &Table),
+    statements: &mut Vec<Statement>,
+) -> Result<(), SourceError> {
+    let owner = server.is_owner || server.is_sysadmin;
+    let named = config.capture_instance.clone();
+    let default = format!("{}_{}", table.schema, table.name);
+    if !server.captures {
+        let name = named.unwrap_or(default);
+        statements.push(capture_table(table, Some(&name)));
+        if !owner {
+            statements.extend(may_read(&server.user, &[change_table(&name)]));
+        }
+        statements.push(keep_for_a_week());
+        return Ok(());
+    }
+    let hidden = rights::unreadable_captures(client, &[]).await?;
+    if !hidden.is_empty() {
+        // Which instances there are cannot be seen: the statement asks for itself.
+        let name = named.unwrap_or(default);
+        statements.push(capture_unless_captured(&table.quoted(), &enable_table(table, Some(&name))));
+        statements.extend(may_read(&server.user, &[change_table(&name)]));
+    } else {
+        let instances = instance::list(client, table).await?;
+        let mut tables: Vec<String> = instances.iter().map(|one| one.change_table.clone()).collect();
+        if !serves(client, table, scope, &instances).await? {
+            let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
+            let free = || free_name(table, &taken);
+            let name = named.filter(|name| !taken.contains(&name.as_str())).unwrap_or_else(free);
+            statements.push(capture_table(table, Some(&name)));
+            tables.push(change_table(&name));
+        }
+        let granted = rights::unreadable_captures(client, &tables).await?;
+        if !owner && !granted.is_empty() {
+            statements.extend(may_read(&server.user, &tables));
+        }
+    }
+    let jobs = jobs::jobs(client).await?;
+    if let Known::Told(jobs) = &jobs
+        && jobs.keeps_minutes.is_some_and(|minutes| minutes < KEPT_MINUTES)
+    {
+        statements.push(keep_for_a_week());
+    }
+    Ok(())
+}
+
+/// Whether one of the instances has all that is needed.
+async fn serves(
+    client: &mut Client,
+    table: &Table,
+    scope: &Scope,
+    instances: &[Instance],
+) -> Result<bool, SourceError> {
+    for instance in instances {
+        if let Ok(layout) = Layout::look_up(client, table, scope.keys, instance).await?
+            && (!scope.keys || !layout.key_kinds.is_empty())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The change table of an instance that does not exist yet.
+fn change_table(instance: &str) -> String {
+    format!("[cdc].{}", quote_ident(&format!("{instance}_CT")))
+}
+
+fn enable_database() -> Statement {
+    Statement {
+        why: "lets the database capture changes; as a member of sysadmin (on Amazon RDS: EXEC \
+              msdb.dbo.rds_cdc_enable_db with the database's name)"
+            .to_owned(),
+        sql: "EXEC sys.sp_cdc_enable_db".to_owned(),
+    }
+}
+
+/// The statement that captures the key and the mapped columns of the table
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-stored-procedures/sys-sp-cdc-enable-table-transact-sql>).
+pub(crate) fn enable_table(table: &Table, instance: Option<&str>) -> String {
+    let columns: Vec<String> =
+        rights::needed_columns(table).iter().map(|column| quote_ident(&column.name)).collect();
+    enable_columns((&table.schema, &table.name), instance, &quote_literal(&columns.join(", ")))
+}
+
+/// A name for another capture instance of the table, beside those that are `taken`
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-stored-procedures/sys-sp-cdc-enable-table-transact-sql>).
+pub(crate) fn free_name(table: &Table, taken: &[&str]) -> String {
+    let default = format!("{}_{}", table.schema, table.name);
+    // A table has two at the most.
+    let others = (2..=4).map(|number| format!("{default}_{number}"));
+    let is_free = |name: &String| !taken.iter().any(|known| known.eq_ignore_ascii_case(name));
+    std::iter::once(default.clone()).chain(others).find(is_free).unwrap_or(default)
+}
+
+/// `columns` is an expression.
+fn enable_columns((schema, name): (&str, &str), instance: Option<&str>, columns: &str) -> String {
+    let named =
+        instance.map(|name| format!(", @capture_instance = {}", quote_literal(name))).unwrap_or_default();
+    format!(
+        "EXEC sys.sp_cdc_enable_table @source_schema = {}, @source_name = {}{named}, @role_name = {}, \
+         @supports_net_changes = 0, @captured_column_list = {columns}",
+        quote_literal(schema),
+        quote_literal(name),
+        quote_literal(GATING_ROLE)
+    )
+}
+
+const WHY_CAPTURE: &str = "captures the key and the mapped columns of the table and nothing else; the role guards the \
+                           capture's functions";
+
+fn capture_table(table: &Table, instance: Option<&str>) -> Statement {
+    Statement { why: WHY_CAPTURE.to_owned(), sql: enable_table(table, instance) }
+}
+
+fn capture_unless_captured(quoted: &str, enable: &str) -> Statement {
+    Statement {
+        why: WHY_CAPTURE.to_owned(),
+        sql: format!(
+            "IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE source_object_id = OBJECT_ID({})) {enable}",
+            quote_literal(quoted)
+        ),
+    }
+}
+
+fn may_read(user: &str, change_tables: &[String]) -> [Statement; 2] {
+    [
+        Statement {
+            why: "lets the user call the capture's functions, which the role guards".to_owned(),
+            sql: format!(
+                "IF USER_ID({}) IS NULL CREATE ROLE {role}; ALTER ROLE {role} ADD MEMBER {}",
+                quote_literal(GATING_ROLE),
+                quote_ident(user),
+                role = quote_ident(GATING_ROLE)
+            ),
+        },
+        rights::grant_captures(user, change_tables),
+    ]
+}
+
+fn keep_for_a_week() -> Statement {
+    Statement {
+        why: "keeps changes for a week, so that nothing is lost over a long holiday; the setting is the database's"
+            .to_owned(),
+        sql: format!("EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = {KEPT_MINUTES}"),
+    }
+}
+
+/// `database` is quoted, or CURRENT.
+fn allow_snapshots(database: &str) -> Statement {
+    Statement {
+        why: "lets copies of the table be read as of one moment, without waiting for writers or holding them up; the \
+              server keeps versions of changed rows in tempdb for it"
+            .to_owned(),
+        sql: format!("ALTER DATABASE {database} SET ALLOW_SNAPSHOT_ISOLATION ON"),
+    }
+}
+
+/// The whole set, for a server that could not be asked.
+fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<Vec<Statement>, SourceError> {
+    let (schema, name) = parse_table_name(&scope.table)?;
+    let table = format!("{}.{}", quote_ident(&schema), quote_ident(&name));
+    let user = &config.user;
+    let (login, literal) = (quote_ident(user), quote_literal(user));
+    let mut statements = vec![
+        Statement {
+            why: format!(
+                "{reason}, so this is the whole set, to be run in database {} by an administrator; put the password of \
+                 the [source] part in place of {PASSWORD}",
+                quote_ident(&config.database)
+            ),
+            sql: format!("IF SUSER_ID({literal}) IS NULL CREATE LOGIN {login} WITH PASSWORD = N'{PASSWORD}'"),
+        },
+        Statement {
+            why: "lets the login into the database".to_owned(),
+            sql: format!("IF USER_ID({literal}) IS NULL CREATE USER {login} FOR LOGIN {login}"),
+        },
+    ];
+    let captures = matches!(config.mode, Mode::Capture);
+    if captures {
+        let enable = enable_database();
+        let off =
+            "IF EXISTS (SELECT 1 FROM sys.databases WHERE database_id = DB_ID() AND is_cdc_enabled = 0)";
+        statements.push(Statement { why: enable.why, sql: format!("{off} {}", enable.sql) });
+    }
+    let instance = config.capture_instance.clone().unwrap_or_else(|| format!("{schema}_{name}"));
+    let enable = enable_columns((&schema, &name), Some(&instance), "@columns");
+    statements.push(table_block(config, scope, &table, captures.then_some(enable.as_str())));
+    if captures {
+        statements.extend(may_read(user, &[change_table(&instance)]));
+        statements.push(keep_for_a_week());
+        statements.push(rights::grant_database_insight(user));
+        statements.push(rights::grant_server_insight(user, &config.database));
+    }
+    statements.push(allow_snapshots("CURRENT"));
+    Ok(statements)
+}
+
+/// One statement that adds the key's columns, which only the database knows, to the mapped ones, captures them, and lets
+/// the user read them.
+fn table_block(config: &SqlServerConfig, scope: &Scope, table: &str, enable: Option<&str>) -> Statement {
+    let quoted: Vec<String> = scope.columns.iter().map(|column| quote_ident(column)).collect();
+    let literals: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
+    let object = quote_literal(table);
+    let capture = enable.map_or_else(String::new, |enable| {
+        let absent = "IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE source_object_id = OBJECT_ID(";
+        format!("{absent}{object}))\n  {enable};\n")
+    });
+    let sql = format!(
+        "DECLARE @columns nvarchar(max) = {mapped}, @column int = 0;
+WHILE @column IS NOT NULL
+BEGIN
+  SELECT @column = MIN(c.column_id) FROM sys.indexes AS i
+    JOIN sys.index_columns AS c ON c.object_id = i.object_id AND c.index_id = i.index_id
+   WHERE i.object_id = OBJECT_ID({object}) AND i.is_primary_key = 1 AND c.column_id > @column;
+  IF @column IS NOT NULL AND COL_NAME(OBJECT_ID({object}), @column) NOT IN ({names})
+    SET @columns = @columns + N', ' + QUOTENAME(COL_NAME(OBJECT_ID({object}), @column));
+END;
+{capture}EXEC (N'GRANT SELECT (' + @columns + {on})",
+        mapped = quote_literal(&quoted.join(", ")),
+        names = literals.join(", "),
+        on = quote_literal(&format!(") ON {table} TO {}", quote_ident(&config.user))),
+    );
+    let why = match enable {
+        Some(_) => format!("{WHY_CAPTURE}; and lets the user read them, for copies, repairs and audits"),
+        None => "lets the user read the mapped columns and the key, and nothing else".to_owned(),
+    };
+    Statement { why, sql }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::config;
+
+    fn scope(column: &str) -> Scope {
+        Scope {
+            table: "vu.Solicitudes".to_owned(),
+            columns: vec!["numero".to_owned(), column.to_owned()],
+            keys: false,
+            since: None,
+        }
+    }
+
+    fn script(config: &SqlServerConfig, column: &str) -> String {
+        let statements = everything(config, &scope(column), "nobody answers").unwrap();
+        assert!(statements.first().unwrap().why.contains("nobody answers"));
+        let all: Vec<String> = statements.into_iter().map(|statement| statement.sql).collect();
+        all.join(";\n")
+    }
+
+    #[test]
+    fn the_whole_set_is_given_when_the_server_cannot_be_asked() {
+        let all = script(&config(), "Estado d'hoy]");
+        assert!(!all.contains("s3cret"), "the password must not be shown");
+        for part in [
+            "IF SUSER_ID(N'bitacora') IS NULL CREATE LOGIN [bitacora] WITH PASSWORD = N'<password>'",
+            "is_cdc_enabled = 0) EXEC sys.sp_cdc_enable_db",
+            "OBJECT_ID(N'[vu].[Solicitudes]')",
+            "@columns nvarchar(max) = N'[numero], [Estado d''hoy]]]'",
+            "NOT IN (N'numero', N'Estado d''hoy]')",
+            "@capture_instance = N'vu_Solicitudes', @role_name = N'bitacora_lector', @supports_net_changes = 0",
+            "GRANT SELECT ON [cdc].[vu_Solicitudes_CT] TO [bitacora]",
+            "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON",
+        ] {
+            assert!(all.contains(part), "{part} is not in\n{all}");
+        }
+    }
+
+    #[test]
+    fn another_instance_gets_a_name_that_none_has() {
+        let table = crate::catalog::tests::table(&[("id", "int")]);
+        assert_eq!(free_name(&table, &[]), "dbo_solicitudes");
+        assert_eq!(free_name(&table, &["DBO_solicitudes", "dbo_solicitudes_2"]), "dbo_solicitudes_3");
+    }
+
+    #[test]
+    fn scans_of_the_table_need_no_capture() {
+        let mode = Mode::Poll { modified_column: "m".to_owned(), overlap: std::time::Duration::ZERO };
+        let all = script(&SqlServerConfig { mode, ..config() }, "estado");
+        assert!(!all.contains("cdc"), "{all}");
+        assert!(all.contains("GRANT SELECT ("), "{all}");
+    }
+}

@@ -1,0 +1,173 @@
+//! The statements that copy the table, and the rows that they answer.
+
+use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use chrono::{DateTime, Duration};
+use tiberius::ColumnData;
+
+use super::cursor::{self, KeyPart};
+use crate::catalog::{Column, Table};
+use crate::client::Param;
+use crate::name::quote_ident;
+use crate::value::{Kind, row_key};
+
+/// What is copied, and how its rows are read.
+#[derive(Debug, Clone)]
+pub(super) struct Copied {
+    /// The expressions to select: the mapped columns, the key's as values where keys are wanted, and the key's as the next
+    /// page needs them.
+    select: String,
+    table: String,
+    /// What leaves old rows out; empty for nothing.
+    filter: Option<String>,
+    kinds: Vec<Kind>,
+    key_kinds: Vec<Kind>,
+    parts: Vec<KeyPart>,
+}
+
+/// One copied row.
+pub(super) struct CopiedRow {
+    pub(super) row: Row,
+    pub(super) key: Option<RowKey>,
+    /// Where the next page would start; empty where pages are not wanted.
+    pub(super) kept: Vec<String>,
+    /// About how much memory it takes.
+    pub(super) bytes: usize,
+}
+
+impl Copied {
+    /// Works out what to copy; pages need `parts` of the key to go on from.
+    ///
+    /// # Errors
+    /// A schema error for a mapped column that no record can carry.
+    pub(super) fn new(table: &Table, scope: &Scope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
+        let kinds = table.mapped_kinds()?;
+        let key: Option<Vec<(&Column, Kind)>> =
+            table.key_columns().map(|column| Some((column, column.kind().ok()?))).collect();
+        let key = key.filter(|_| scope.keys).unwrap_or_default();
+        let select: Vec<String> = table
+            .mapped_columns()
+            .chain(key.iter().map(|(column, _)| *column))
+            .map(Column::expression)
+            .chain(parts.iter().map(KeyPart::expression))
+            .collect();
+        Ok(Self {
+            select: select.join(", "),
+            table: table.quoted(),
+            filter: filter(table, scope),
+            kinds,
+            key_kinds: key.iter().map(|(_, kind)| *kind).collect(),
+            parts,
+        })
+    }
+
+    /// The statement that copies everything.
+    pub(super) fn whole(&self) -> String {
+        let condition = self.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        format!("SELECT {} FROM {}{condition}", self.select, self.table)
+    }
+
+    /// The statement that copies one page, and its parameters.
+    pub(super) fn page(&self, kept: Option<&[String]>, rows: u32) -> (String, Vec<Param>) {
+        let mut params = vec![Param::from(i64::from(rows))];
+        let mut conditions: Vec<String> = self.filter.iter().cloned().collect();
+        if let Some(kept) = kept {
+            conditions.push(format!("({})", cursor::after(&self.parts, params.len() + 1)));
+            params.extend(kept.iter().map(|part| Param::from(part.as_str())));
+        }
+        let condition = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
+        let order = cursor::order(&self.parts);
+        let sql = format!("SELECT TOP (@P1) {} FROM {}{condition} ORDER BY {order}", self.select, self.table);
+        (sql, params)
+    }
+
+    pub(super) fn parts(&self) -> &[KeyPart] {
+        &self.parts
+    }
+
+    /// Reads one copied row.
+    ///
+    /// # Errors
+    /// A protocol error when it has the wrong number of cells, or an unreadable key.
+    pub(super) fn row(&self, row: &tiberius::Row) -> Result<CopiedRow, SourceError> {
+        let (mapped, valued) = (self.kinds.len(), self.key_kinds.len());
+        let fault = |what: &str| {
+            SourceError::new(SourceErrorKind::Protocol, format!("copy of the table: a row has {what}"))
+        };
+        if row.len() != mapped + valued + self.parts.len() {
+            return Err(fault("another number of cells than was asked for"));
+        }
+        let mut bytes = 0;
+        let mut values = Vec::with_capacity(mapped + valued);
+        for (kind, (_, cell)) in self.kinds.iter().chain(&self.key_kinds).zip(row.cells()) {
+            let value = kind.read(cell);
+            bytes += size_of::<Value>() + if let Value::Text(text) = &value { text.len() } else { 0 };
+            values.push(value);
+        }
+        let key = values.split_off(mapped.min(values.len()));
+        let mut kept = Vec::with_capacity(self.parts.len());
+        for (_, cell) in row.cells().skip(mapped + valued) {
+            match cell {
+                ColumnData::String(Some(text)) => kept.push(text.to_string()),
+                _ => return Err(fault("an unreadable key")),
+            }
+        }
+        Ok(CopiedRow { row: Row::new(values), key: (valued > 0).then(|| row_key(&key)), kept, bytes })
+    }
+}
+
+/// Leaves out what was opened before the day, as far as the column can be compared with a day.
+fn filter(table: &Table, scope: &Scope) -> Option<String> {
+    let since = scope.since.as_ref()?;
+    let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
+    let column = table.columns.iter().find(is_time)?;
+    let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(since.day.into()))?;
+    let name = quote_ident(&column.name);
+    // Converted to the column's own type, not the column to the text's: an index on it may serve.
+    let text = day.format("%Y%m%d");
+    Some(format!("({name} >= CONVERT({}, N'{text}', 112) OR {name} IS NULL)", column.sql_type()))
+}
+
+#[cfg(test)]
+mod tests {
+    use change::Since;
+
+    use super::*;
+    use crate::catalog::tests::table;
+
+    fn scope(since: Option<(&str, i32)>) -> Scope {
+        Scope {
+            table: "dbo.solicitudes".to_owned(),
+            columns: vec!["id".to_owned(), "abierta".to_owned()],
+            keys: false,
+            since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
+        }
+    }
+
+    #[test]
+    fn old_rows_are_left_out_where_the_column_is_a_time() {
+        let table = table(&[("id", "int"), ("abierta", "datetime")]);
+        let sql = |since| Copied::new(&table, &scope(since), Vec::new()).unwrap().whole();
+        assert_eq!(
+            sql(Some(("abierta", 18_261))),
+            "SELECT [id], [abierta] FROM [dbo].[solicitudes] \
+             WHERE ([abierta] >= CONVERT(datetime, N'20191231', 112) OR [abierta] IS NULL)"
+        );
+        assert_eq!(sql(Some(("id", 18_261))), "SELECT [id], [abierta] FROM [dbo].[solicitudes]");
+    }
+
+    #[test]
+    fn a_page_begins_after_the_last_key() {
+        let table = table(&[("id", "int"), ("abierta", "datetime")]);
+        let parts = cursor::parts(&table, "").unwrap();
+        let copied = Copied::new(&table, &scope(None), parts).unwrap();
+        let (first, params) = copied.page(None, 10);
+        assert!(first.ends_with("FROM [dbo].[solicitudes] ORDER BY [id]") && params.len() == 1, "{first}");
+        let (next, params) = copied.page(Some(&["7".to_owned()]), 10);
+        assert!(next.contains("WHERE ([id] > CONVERT(int, @P2, 0)) ORDER BY [id]"), "{next}");
+        assert_eq!(params.len(), 2);
+    }
+}

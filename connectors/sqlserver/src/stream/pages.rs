@@ -1,0 +1,218 @@
+//! A window of a change table, read page by page.
+//!
+//! Each page is a statement of its own that ends soon, so that nothing stays locked and no clean-up is held up while the
+//! product stores what it got. A transaction may be of any size: a page that ends within one goes on after its last
+//! row, in the order of the table's own index, so that no row is looked at twice on the server.
+
+use tiberius::ColumnData;
+
+use change::{Row, SourceError, SourceErrorKind, Value};
+
+use super::assembly::Captured;
+use crate::client::Param;
+use crate::instance::{CELLS_IN_FRONT, Layout};
+use crate::lsn::Lsn;
+use crate::value::row_key;
+
+/// Rows in a page.
+pub(super) const PAGE_ROWS: u32 = 8192;
+
+/// By `__$command_id`, not by `__$seqval`, which must not be used to order changes
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql>).
+const ORDER: &str = "ORDER BY __$start_lsn, __$command_id, __$seqval, __$operation";
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    lsn: Lsn,
+    /// NULL in rows that were captured before the server kept it.
+    command: Option<i64>,
+    seqval: Lsn,
+    operation: i64,
+}
+
+/// Which part comes next. Each is one range of the index; together they are what follows the last row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    SameCommand,
+    SameTransaction,
+    LaterTransactions,
+    Nothing,
+}
+
+/// The pages of a window: all transactions after one commit, up to and including another.
+#[derive(Debug)]
+pub(super) struct Pages {
+    from: Lsn,
+    to: Lsn,
+    last: Option<Place>,
+    part: Part,
+}
+
+impl Pages {
+    pub(super) fn new(from: Lsn, to: Lsn) -> Self {
+        Self { from, to, last: None, part: Part::LaterTransactions }
+    }
+
+    /// The statement for the next page, and its parameters; `None` after the last.
+    pub(super) fn next(&self, layout: &Layout) -> Option<(String, Vec<Param>)> {
+        let mut params = vec![Param::from(i64::from(PAGE_ROWS))];
+        let (condition, order) = match (self.part, &self.last) {
+            (Part::Nothing, _) => return None,
+            (Part::SameCommand, Some(last)) => self.same_command(last, &mut params),
+            (Part::SameTransaction, Some(last)) => self.same_transaction(last, &mut params),
+            _ => {
+                params.extend([
+                    Param::from(self.last.map_or(self.from, |last| last.lsn)),
+                    Param::from(self.to),
+                ]);
+                ("__$start_lsn > CAST(@P2 AS binary(10)) AND __$start_lsn <= CAST(@P3 AS binary(10))", ORDER)
+            }
+        };
+        let sql = format!(
+            "SELECT TOP (@P1) {} FROM {} WHERE {condition} {order}",
+            layout.select, layout.instance.change_table
+        );
+        Some((sql, params))
+    }
+
+    fn same_command(&self, last: &Place, params: &mut Vec<Param>) -> (&'static str, &'static str) {
+        params.extend([Param::from(last.lsn), Param::from(last.seqval), Param::from(last.operation)]);
+        let condition = match last.command {
+            Some(command) => {
+                params.push(Param::from(command));
+                "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id = @P5 \
+                 AND __$seqval >= CAST(@P3 AS binary(10)) \
+                 AND (__$seqval > CAST(@P3 AS binary(10)) OR __$operation > @P4)"
+            }
+            None => {
+                "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id IS NULL \
+                 AND __$seqval >= CAST(@P3 AS binary(10)) \
+                 AND (__$seqval > CAST(@P3 AS binary(10)) OR __$operation > @P4)"
+            }
+        };
+        (condition, ORDER)
+    }
+
+    fn same_transaction(&self, last: &Place, params: &mut Vec<Param>) -> (&'static str, &'static str) {
+        params.push(Param::from(last.lsn));
+        let condition = match last.command {
+            Some(command) => {
+                params.push(Param::from(command));
+                "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id > @P3"
+            }
+            // NULL comes first.
+            None => "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id IS NOT NULL",
+        };
+        (condition, ORDER)
+    }
+
+    /// Tells what the page had: how many rows, and where its last one stands.
+    pub(super) fn turned(&mut self, rows: u32, last: Option<Place>) {
+        self.last = last.or(self.last);
+        self.part = match self.part {
+            _ if rows >= PAGE_ROWS => Part::SameCommand,
+            Part::SameCommand => Part::SameTransaction,
+            Part::SameTransaction => Part::LaterTransactions,
+            Part::LaterTransactions | Part::Nothing => Part::Nothing,
+        };
+    }
+}
+
+/// Reads a row of a page.
+///
+/// # Errors
+/// A protocol error when it is not as it was asked for.
+pub(super) fn read(row: &tiberius::Row, layout: &Layout) -> Result<(Place, Captured), SourceError> {
+    let cell = |at: usize| row.get_column_data(at).ok();
+    let lsn = |at: usize| match cell(at) {
+        Some(ColumnData::Binary(Some(bytes))) => Lsn::from_bytes(bytes),
+        _ => None,
+    };
+    let number = |at: usize| match cell(at) {
+        Some(ColumnData::I32(number)) => Some(number.map(i64::from)),
+        Some(ColumnData::I64(number)) => Some(*number),
+        _ => None,
+    };
+    let fault = || {
+        let context = "read the change table: a row does not begin with the numbers of its change";
+        SourceError::new(SourceErrorKind::Protocol, context)
+    };
+    let operation = number(3).flatten().filter(|operation| (1..=4).contains(operation)).ok_or_else(fault)?;
+    let place = Place {
+        lsn: lsn(0).ok_or_else(fault)?,
+        command: number(1).ok_or_else(fault)?,
+        seqval: lsn(2).ok_or_else(fault)?,
+        operation,
+    };
+    let mask = match cell(4) {
+        Some(ColumnData::Binary(Some(mask))) => mask.to_vec(),
+        _ => Vec::new(),
+    };
+    let mut bytes = 0;
+    let mut values = Vec::with_capacity(layout.kinds.len() + layout.key_kinds.len());
+    for (kind, at) in layout.kinds.iter().chain(&layout.key_kinds).zip(CELLS_IN_FRONT..) {
+        let Some(cell) = cell(at) else {
+            let context = "read the change table: a row has fewer cells than were asked for";
+            return Err(SourceError::new(SourceErrorKind::Protocol, context));
+        };
+        let value = kind.read(cell);
+        bytes += size_of::<Value>() + if let Value::Text(text) = &value { text.len() } else { 0 };
+        values.push(value);
+    }
+    let key = values.split_off(layout.kinds.len().min(values.len()));
+    let captured = Captured {
+        lsn: place.lsn,
+        seqval: place.seqval,
+        operation,
+        mask,
+        row: Row::new(values),
+        key: (!key.is_empty()).then(|| row_key(&key)),
+        bytes,
+    };
+    Ok((place, captured))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::Instance;
+
+    fn layout() -> Layout {
+        Layout {
+            instance: Instance {
+                name: "uno".to_owned(),
+                object_id: 1,
+                change_table: "[cdc].[uno_CT]".to_owned(),
+                low: None,
+            },
+            select: "*".to_owned(),
+            kinds: Vec::new(),
+            key_kinds: Vec::new(),
+            large: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_follows_a_full_page_is_its_command_then_its_transaction_then_the_rest() {
+        let lsn = |number: u8| Lsn::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, number]).unwrap();
+        let mut pages = Pages::new(lsn(1), lsn(9));
+        let place = Place { lsn: lsn(5), command: Some(3), seqval: lsn(4), operation: 2 };
+        let condition = |pages: &Pages| pages.next(&layout()).map(|(sql, params)| (sql, params.len()));
+        let (sql, params) = condition(&pages).unwrap();
+        assert!(sql.contains("__$start_lsn > ") && params == 3, "{sql}");
+        pages.turned(PAGE_ROWS, Some(place));
+        let (sql, params) = condition(&pages).unwrap();
+        assert!(sql.contains("__$command_id = @P5") && params == 5, "{sql}");
+        pages.turned(PAGE_ROWS, Some(place));
+        assert!(condition(&pages).unwrap().0.contains("__$command_id = @P5"));
+        pages.turned(0, None);
+        let (sql, params) = condition(&pages).unwrap();
+        assert!(sql.contains("__$command_id > @P3") && params == 3, "{sql}");
+        pages.turned(1, Some(Place { command: None, ..place }));
+        let (sql, _) = condition(&pages).unwrap();
+        assert!(sql.contains("__$start_lsn > "), "{sql}");
+        pages.turned(PAGE_ROWS - 1, Some(place));
+        assert!(condition(&pages).is_none());
+    }
+}
