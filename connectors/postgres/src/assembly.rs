@@ -120,6 +120,11 @@ impl Assembly {
         self.taken.is_none_or(|taken| self.reached > taken)
     }
 
+    /// The position is worth telling once more, although it is the same.
+    pub(crate) fn note_moved(&mut self) {
+        self.taken = None;
+    }
+
     /// Everything up to the last commit; `None` when there is nothing to tell.
     pub(crate) fn take_committed(&mut self, caught_up: bool) -> Option<Batch> {
         if !self.has_committed() && !self.has_moved() {

@@ -59,6 +59,8 @@ pub(crate) struct Pump {
     status_at: Instant,
     durable_told: Lsn,
     batch_at: Option<Instant>,
+    /// Whether the last batch said that the log's end had been reached.
+    told_caught_up: bool,
     waiting_since: Option<Instant>,
     flooding: bool,
     reads_since_pause: u32,
@@ -80,6 +82,7 @@ impl Pump {
             status_at: now.checked_sub(STATUS_EVERY).unwrap_or(now),
             durable_told: Lsn::default(),
             batch_at: None,
+            told_caught_up: false,
             waiting_since: None,
             flooding: false,
             reads_since_pause: 0,
@@ -169,6 +172,10 @@ impl Pump {
 
     /// Hands over what is committed; a position alone only now and then.
     fn hand_over(&mut self, caught_up: bool) -> Result<(), End> {
+        if caught_up && !self.told_caught_up {
+            // The last batch of a flood cannot know that it is the last, and on an idle log nothing follows it soon.
+            self.assembly.note_moved();
+        }
         if !self.assembly.has_committed() && !self.position_left().is_some_and(|left| left.is_zero()) {
             return Ok(());
         }
@@ -189,6 +196,7 @@ impl Pump {
 
     /// Waits until there is room for the batch, and keeps the server content meanwhile.
     fn deliver(&mut self, batch: Batch) -> Result<(), End> {
+        self.told_caught_up = batch.caught_up;
         let mut waiting = Some(batch);
         while let Some(batch) = waiting.take() {
             waiting = self.outlet.offer(batch)?;
