@@ -7,8 +7,8 @@
 //! - A request's copied rows leave in the order of their keys where these are numbers, else of their moments, and before
 //!   its streamed ones.
 //! - A repair finds exactly the rows that are not known. They are *held* until all of the table was merged, because only
-//!   then their order is known. What the stream brings while pages are read leaves after them: their seqs are kept free
-//!   beforehand, and nothing captured since leaves before the copy is merged.
+//!   then their order is known, and leave by seqs that were kept free before what the stream brings meanwhile.
+//! - Nothing that is captured while a copy is read in pages leaves before all of it was merged.
 //! - An update of a row that a copy has yet to bring is held for it: only the copy knows the row's place.
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -63,12 +63,13 @@ pub(crate) fn copy_is_under_way(connection: &Connection) -> Result<bool, LedgerE
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-/// Up to which seq records may leave: what was captured since a repair in pages began waits for its end.
+/// Up to which seq records may leave: what was captured since a copy in pages began waits for its end, because pages
+/// to come may hold older rows of the same requests.
 pub(crate) fn sealed_upto(connection: &Connection, settled: i64) -> Result<i64, LedgerError> {
     if !is_history(connection)? {
         return Ok(settled);
     }
-    let sql = "SELECT min(began_seq) FROM copy WHERE kind = 1 AND exact = 0 AND state < 2";
+    let sql = "SELECT min(began_seq) FROM copy WHERE exact = 0 AND state < 2";
     let began: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     Ok(began.map_or(settled, |began| began.min(settled)))
 }

@@ -155,13 +155,15 @@ fn pages_and_stream_bring_each_row_once_and_in_order() {
     let mut desk = desk();
     desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
     let copy = desk.begin(CopyKind::Baseline, false);
-    // Inserted after the copy began, and before its page was read.
+    ask(&mut desk);
+    // Inserted after the copy began, and before its page was read: older rows are still to come.
     commit(&mut desk, vec![inserted("101 A 3 3", "3")]);
+    assert!(delta(&mut desk).is_empty());
     fenced(&mut desk, copy, &[("101 A 9 1", "1"), ("101 A 2 2", "2"), ("101 A 3 3", "3")]);
     commit(&mut desk, vec![inserted("101 A 7 4", "4")]);
     fenced(&mut desk, copy, &[("101 B 9 1", "5")]);
+    assert!(delta(&mut desk).is_empty());
     desk.ledger.finish_copy(copy, None).unwrap();
-    ask(&mut desk);
     assert_eq!(delta(&mut desk), ["101 A 9 1", "101 A 2 2", "101 A 3 3", "101 A 7 4"]);
     assert_eq!(backfill(&mut desk), ["101 B 9 1"]);
 }
