@@ -258,7 +258,7 @@ async fn log_in(config: &SqlServerConfig, host: &str, port: u16) -> Result<Opene
     settings.encryption(EncryptionLevel::NotSupported);
     settings.handshake_timeout(None);
     settings.command_timeout(None);
-    match tiberius::Client::connect(settings, line.compat()).await {
+    match Box::pin(tiberius::Client::connect(settings, line.compat())).await {
         Ok(client) => Ok(Opened::Here(Box::new(client))),
         Err(tiberius::error::Error::Routing { host, port }) => Ok(Opened::Elsewhere { host, port }),
         Err(tiberius::error::Error::Io { kind, message }) => {
