@@ -94,6 +94,7 @@ pub(crate) fn scope() -> Scope {
         columns: ["numero", "estado", "abierta"].map(str::to_owned).to_vec(),
         keys: true,
         since: None,
+        condition: None,
     }
 }
 

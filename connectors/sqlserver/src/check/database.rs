@@ -92,7 +92,8 @@ mod tests {
     use crate::server::tests::server;
 
     fn found(server: &Server, judge: impl Fn(&Subject<'_>) -> Finding) -> Finding {
-        let scope = Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since: None };
+        let scope =
+            Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since: None, condition: None };
         judge(&Subject { config: &config(), scope: &scope, server })
     }
 

@@ -144,6 +144,7 @@ mod tests {
             columns: vec!["id".to_owned(), "abierta".to_owned()],
             keys: false,
             since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
+            condition: None,
         }
     }
 
