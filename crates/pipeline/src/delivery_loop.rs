@@ -171,10 +171,15 @@ impl DeliveryLoop {
         if Utc::now() < self.backfill_not_before {
             return Ok(BackfillNeed::None);
         }
-        let status = self.ledger.call(|ledger| ledger.backfill_status()).await?;
+        let (status, open) = self
+            .ledger
+            .call(|ledger| Ok((ledger.backfill_status()?, ledger.open_flush(FlushKind::Backfill)?)))
+            .await?;
         Ok(match status.state {
             BackfillState::Sending if status.waiting + status.sending > 0 => BackfillNeed::Ready,
             BackfillState::Sending => BackfillNeed::Copy,
+            // A flush that interrupted the backfill took its last rows along: its end has still to be told.
+            BackfillState::Done if open.is_some() => BackfillNeed::Ready,
             _ => BackfillNeed::None,
         })
     }
