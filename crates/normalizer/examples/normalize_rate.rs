@@ -11,7 +11,7 @@ use std::time::Instant;
 use change::{Change, Operation, Position, Row, Transaction, Value};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use normalizer::{Field, Mapping, MappingConfig, Normalized, OnDelete, TimeField, normalize};
+use normalizer::{Field, Mapping, MappingConfig, Normalized, OnDelete, Rows, TimeField, normalize};
 
 const ROWS: usize = 100_000;
 const ROUNDS: usize = 10;
@@ -72,6 +72,8 @@ fn mapping() -> Result<Mapping, Box<dyn Error>> {
         status_id: Field::Column { column: "estado".into(), map: map(&STATUSES) },
         last_modified_date: TimeField::Column { column: "modificada".into(), time_zone: Some(zone) },
         on_delete: OnDelete::Ignore,
+        condition: None,
+        rows: Rows::Requests,
         floor: NaiveDate::from_ymd_opt(2020, 1, 1).ok_or("no such day")?,
         zone,
     })
