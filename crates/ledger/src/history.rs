@@ -206,10 +206,11 @@ pub(crate) fn use_of(
     Ok(match copy.kind {
         CopyKind::Repair { .. } if came_since || owner.says_the_same(row) => Use::Nothing,
         CopyKind::Repair { .. } => Use::Owed,
-        CopyKind::Again if !(came_since || owner.copy_id == 0 && is_unsent(connection, owner.seq)?) => {
-            Use::Waits
+        CopyKind::Baseline => Use::Nothing,
+        CopyKind::Again => {
+            let comes_by_stream = came_since || (owner.copy_id == 0 && is_unsent(connection, owner.seq)?);
+            if comes_by_stream { Use::Nothing } else { Use::Waits }
         }
-        CopyKind::Baseline | CopyKind::Again => Use::Nothing,
     })
 }
 

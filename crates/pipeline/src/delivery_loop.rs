@@ -175,7 +175,10 @@ impl DeliveryLoop {
         if Utc::now() < self.backfill_not_before {
             return Ok(BackfillNeed::None);
         }
-        let status = self.ledger.call(|ledger| ledger.backfill_status()).await?;
+        let (status, open) = self
+            .ledger
+            .call(|ledger| Ok((ledger.backfill_status()?, ledger.open_flush(FlushKind::Backfill)?)))
+            .await?;
         let awaited = std::mem::take(&mut self.awaits_copy);
         Ok(match status.state {
             BackfillState::Sending if status.waiting + status.sending > 0 => BackfillNeed::Ready,
@@ -183,6 +186,8 @@ impl DeliveryLoop {
                 self.awaits_copy = true;
                 BackfillNeed::Copy
             }
+            // A flush that interrupted the backfill took its last rows along: its end has still to be told.
+            BackfillState::Done if open.is_some() => BackfillNeed::Ready,
             BackfillState::Done if awaited => {
                 // All that the copy met had come by the stream meanwhile: whoever asked waits for an end all the same.
                 self.end(FlushReport::nothing());
