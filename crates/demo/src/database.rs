@@ -134,7 +134,9 @@ impl Server {
             }
             Server::SqlServer(server) => {
                 let script = std::fs::read_to_string(path).map_err(Failure::of("read the script"))?;
-                return Ok(server.address().run(DATABASE, &script).await?);
+                server.address().run(DATABASE, &script).await?;
+                // The capture begins before a person could type the next command.
+                return Ok(server.address().run(DATABASE, "EXEC sys.sp_cdc_scan").await?);
             }
         };
         let script = std::fs::File::open(path).map_err(Failure::of("open the script"))?;
