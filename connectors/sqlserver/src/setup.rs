@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn another_instance_gets_a_name_that_none_has() {
-        let table = crate::catalog::tests::table(&[("id", "int")]);
+        let table = catalog::tests::table(&[("id", "int")]);
         assert_eq!(free_name(&table, &[]), "dbo_solicitudes");
         assert_eq!(free_name(&table, &["DBO_solicitudes", "dbo_solicitudes_2"]), "dbo_solicitudes_3");
     }

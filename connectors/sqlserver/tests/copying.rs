@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use change::{Batch, Operation, Page, PageCursor, Position, Since, Snapshot, SnapshotPlan, Source, Value};
+use change::{
+    Batch, Beginning, Operation, Page, PageCursor, Position, Since, Snapshot, SnapshotPlan, Source, Value,
+};
 use rand::{Rng, SeedableRng};
 use sqlserver_connector::SqlServerSource;
 use standin::{Command, Standin};
@@ -109,15 +111,8 @@ async fn copy_beside_writers(user: &str, latency: Duration, isolation: &str) {
         config.password = "Pw-12345".to_owned();
     }
     let source = SqlServerSource::new(config, scope());
-    let stop = Arc::new(AtomicBool::new(false));
-    let seed: u64 = rand::rng().random();
-    println!("seed {seed}, {user}, latency {latency:?}, {isolation}");
-    let writers: Vec<_> = (0..2)
-        .map(|writer| {
-            let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
-            std::thread::spawn(move || write(&server, seed.wrapping_add(writer), &stop))
-        })
-        .collect();
+    println!("{user}, latency {latency:?}, {isolation}");
+    let (writers, stop, seed) = writers(&server);
     let checkpoint = present(&source).await;
     let mut stream = source.stream(&checkpoint).await.unwrap();
     let mut snapshot = source.snapshot(&by_pages(7)).await.unwrap();
@@ -139,18 +134,21 @@ async fn copy_beside_writers(user: &str, latency: Duration, isolation: &str) {
     while !ledger.told.contains_key("A-5000") {
         ledger.take(next(&mut stream).await.unwrap());
     }
-    let last = pages(&source, &SnapshotPlan::OnePass).await;
-    let truth: BTreeMap<String, i64> = last
-        .iter()
-        .flat_map(|page| &page.rows)
-        .map(|(row, _)| (number(row), status(Some(row)).unwrap()))
-        .collect();
-    assert_eq!(truth.len(), usize::try_from(REQUESTS).unwrap() + 1);
-    for (number, truth) in &truth {
-        let told = ledger.told.get(number).unwrap_or_else(|| panic!("{number} was forgotten, seed {seed}"));
-        assert!(told.windows(2).all(|pair| pair[1] == pair[0] + 1), "{number}: {told:?}, seed {seed}");
-        assert_eq!(told.last(), Some(truth), "{number}, seed {seed}");
-    }
+    expect_whole(&source, &ledger, seed).await;
+}
+
+type Writers = (Vec<std::thread::JoinHandle<()>>, Arc<AtomicBool>, u64);
+
+/// Two writers, what stops them, and the seed of what they do.
+fn writers(server: &Arc<Standin>) -> Writers {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    let spawn = |writer: u64| {
+        let (server, stop) = (Arc::clone(server), Arc::clone(&stop));
+        std::thread::spawn(move || write(&server, seed.wrapping_add(writer), &stop))
+    };
+    ((0..2).map(spawn).collect(), stop, seed)
 }
 
 const SNAPSHOTS: &str = "ALTER DATABASE tramites SET ALLOW_SNAPSHOT_ISOLATION ON";
@@ -172,6 +170,51 @@ async fn pages_fenced_by_the_time_repeat_nothing_however_far_the_capture_lags() 
     }
 }
 
+/// Checks that each request's statuses were told one after the other, and that the last is the true one.
+async fn expect_whole(source: &SqlServerSource, ledger: &Ledger, seed: u64) {
+    let last = pages(source, &SnapshotPlan::OnePass).await;
+    let rows = last.iter().flat_map(|page| &page.rows);
+    let truth: BTreeMap<String, i64> =
+        rows.map(|(row, _)| (number(row), status(Some(row)).unwrap())).collect();
+    assert_eq!(truth.len(), usize::try_from(REQUESTS).unwrap() + 1);
+    for (number, truth) in &truth {
+        let told = ledger.told.get(number).unwrap_or_else(|| panic!("{number} was forgotten, seed {seed}"));
+        assert!(told.windows(2).all(|pair| pair[1] == pair[0] + 1), "{number}: {told:?}, seed {seed}");
+        assert_eq!(told.last(), Some(truth), "{number}, seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exact_copy_and_the_stream_after_it_tell_each_status_once() {
+    let mut options = options();
+    options.capture_latency = Duration::from_millis(300);
+    let server = Arc::new(captured(options));
+    run(&server, SNAPSHOTS);
+    for id in 0..REQUESTS {
+        insert(&server, id, 1);
+    }
+    let source = source(&server);
+    let (writers, stop, seed) = writers(&server);
+    let begun = source.begin(&Beginning::Present).await.unwrap();
+    let mut ledger = Ledger::default();
+    let mut snapshot = begun.snapshot.expect("a table that can be locked for a moment has an exact copy");
+    while let Some(page) = snapshot.next_page().await.unwrap() {
+        assert!(page.fence.is_none());
+        for (row, _) in &page.rows {
+            ledger.told.entry(number(row)).or_default().push(status(Some(row)).unwrap());
+        }
+    }
+    let mut stream = source.stream(&begun.checkpoint).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    insert(&server, 5000, 1);
+    while !ledger.told.contains_key("A-5000") {
+        ledger.take(next(&mut stream).await.unwrap());
+    }
+    expect_whole(&source, &ledger, seed).await;
+}
+
 #[tokio::test]
 async fn pages_by_any_key_hold_each_row_once_and_go_on_where_they_stopped() {
     let server = captured(by_hand());
@@ -189,7 +232,7 @@ async fn pages_by_any_key_hold_each_row_once_and_go_on_where_they_stopped() {
             "DATEADD(nanosecond, n * 700, CAST('2024-05-01T00:00:00+03:00' AS datetimeoffset(7)))",
         ),
         ("a date", "DATEADD(day, n, CAST('2024-05-01' AS date))"),
-        ("a bigint", "n * 1000000007"),
+        ("a bigint", "CAST(n AS bigint) * 1000000007"),
         ("a varbinary(8)", "CAST(n * 7919 AS varbinary(8))"),
     ] {
         run(&server, "IF OBJECT_ID('dbo.otra') IS NOT NULL DROP TABLE dbo.otra");
@@ -238,32 +281,63 @@ fn replace_word(text: &str, n: i32) -> String {
     out
 }
 
+/// A column of each type that can be mapped, and a value of it.
+const CELLS: [(&str, &str, &str); 21] = [
+    ("c_bit", "bit", "1"),
+    ("c_tinyint", "tinyint", "255"),
+    ("c_smallint", "smallint", "-32768"),
+    ("c_int", "int", "2147483647"),
+    ("c_bigint", "bigint", "-9223372036854775808"),
+    ("c_decimal", "decimal(38, 10)", "-1234567890123456789012345678.0123456789"),
+    ("c_numeric", "numeric(5, 0)", "12345"),
+    ("c_money", "money", "922337203685477.5807"),
+    ("c_smallmoney", "smallmoney", "-214748.3648"),
+    ("c_char", "char(6)", "'ab'"),
+    ("c_nchar", "nchar(6)", "N'ñ日'"),
+    ("c_varchar", "varchar(20)", "'cd  '"),
+    ("c_nvarchar", "nvarchar(20)", "N'日本'"),
+    ("c_long", "nvarchar(max)", "N'largo'"),
+    ("c_guid", "uniqueidentifier", "'6F9619FF-8B86-D011-B42D-00C04FC964FF'"),
+    ("c_datetime", "datetime", "'1753-01-01T23:59:59.997'"),
+    ("c_datetime2", "datetime2(7)", "'9999-12-31T23:59:59.9999999'"),
+    ("c_datetime2_0", "datetime2(0)", "'2024-05-01T10:00:00'"),
+    ("c_smalldatetime", "smalldatetime", "'2024-05-01T10:59:00'"),
+    ("c_offset", "datetimeoffset(3)", "'2024-05-01T10:00:00.123-04:00'"),
+    ("c_date", "date", "'0001-01-01'"),
+];
+
+/// What those values are read as.
+fn expected_cells() -> Vec<Value> {
+    let text = |text: &str| Value::text(text);
+    vec![
+        Value::Int(1),
+        Value::Int(255),
+        Value::Int(-32768),
+        Value::Int(2_147_483_647),
+        Value::Int(i64::MIN),
+        text("-1234567890123456789012345678.0123456789"),
+        text("12345"),
+        text("922337203685477.5807"),
+        text("-214748.3648"),
+        text("ab"),
+        text("ñ日"),
+        text("cd  "),
+        text("日本"),
+        text("largo"),
+        text("6F9619FF-8B86-D011-B42D-00C04FC964FF"),
+        Value::Local(-6_847_718_400_003_000),
+        Value::Local(253_402_300_799_999_999),
+        Value::Local(1_714_557_600_000_000),
+        Value::Local(1_714_561_140_000_000),
+        Value::Instant(1_714_572_000_123_000),
+        Value::Date(-719_162),
+    ]
+}
+
 #[tokio::test]
 async fn a_cell_reads_the_same_from_the_table_and_from_its_changes() {
     let server = uncaptured(by_hand());
-    let columns = [
-        ("c_bit", "bit", "1"),
-        ("c_tinyint", "tinyint", "255"),
-        ("c_smallint", "smallint", "-32768"),
-        ("c_int", "int", "2147483647"),
-        ("c_bigint", "bigint", "-9223372036854775808"),
-        ("c_decimal", "decimal(38, 10)", "-1234567890123456789012345678.0123456789"),
-        ("c_numeric", "numeric(5, 0)", "12345"),
-        ("c_money", "money", "922337203685477.5807"),
-        ("c_smallmoney", "smallmoney", "-214748.3648"),
-        ("c_char", "char(6)", "'ab'"),
-        ("c_nchar", "nchar(6)", "N'ñ日'"),
-        ("c_varchar", "varchar(20)", "'cd  '"),
-        ("c_nvarchar", "nvarchar(20)", "N'日本'"),
-        ("c_long", "nvarchar(max)", "N'largo'"),
-        ("c_guid", "uniqueidentifier", "'6F9619FF-8B86-D011-B42D-00C04FC964FF'"),
-        ("c_datetime", "datetime", "'1753-01-01T23:59:59.997'"),
-        ("c_datetime2", "datetime2(7)", "'9999-12-31T23:59:59.9999999'"),
-        ("c_datetime2_0", "datetime2(0)", "'2024-05-01T10:00:00'"),
-        ("c_smalldatetime", "smalldatetime", "'2024-05-01T10:59:00'"),
-        ("c_offset", "datetimeoffset(3)", "'2024-05-01T10:00:00.123-04:00'"),
-        ("c_date", "date", "'0001-01-01'"),
-    ];
+    let columns = CELLS;
     let definitions: Vec<String> = columns.iter().map(|(name, of, _)| format!("{name} {of} NULL")).collect();
     let values: Vec<&str> = columns.iter().map(|(.., value)| *value).collect();
     run(
@@ -294,33 +368,7 @@ async fn a_cell_reads_the_same_from_the_table_and_from_its_changes() {
     assert_eq!(rows, streamed);
     let keys: Vec<_> = copied.iter().flat_map(|page| &page.rows).map(|(_, key)| key.clone()).collect();
     assert_eq!(keys, changes.iter().map(|change| change.key.clone()).collect::<Vec<_>>());
-    let text = |text: &str| Value::text(text);
-    assert_eq!(
-        streamed[0].cells(),
-        [
-            Value::Int(1),
-            Value::Int(255),
-            Value::Int(-32768),
-            Value::Int(2_147_483_647),
-            Value::Int(i64::MIN),
-            text("-1234567890123456789012345678.0123456789"),
-            text("12345"),
-            text("922337203685477.5807"),
-            text("-214748.3648"),
-            text("ab"),
-            text("ñ日"),
-            text("cd  "),
-            text("日本"),
-            text("largo"),
-            text("6F9619FF-8B86-D011-B42D-00C04FC964FF"),
-            Value::Local(-6_847_718_400_003_000),
-            Value::Local(253_402_300_799_999_999),
-            Value::Local(1_714_557_600_000_000),
-            Value::Local(1_714_561_140_000_000),
-            Value::Instant(1_714_572_000_123_000),
-            Value::Date(-719_162),
-        ]
-    );
+    assert_eq!(streamed[0].cells(), expected_cells());
     assert!(streamed[1].cells().iter().all(Value::is_null));
 }
 

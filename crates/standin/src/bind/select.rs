@@ -8,6 +8,7 @@ use sqlparser::ast::{
 use super::predicate::comparable;
 use super::{Binder, DEPTH_MAX, Scope, Source, Typed, parts};
 use crate::engine::catalog::same;
+use crate::sql::datatype::SqlType;
 use crate::sql::error::SqlError;
 use crate::tds::token::ResultColumn;
 
