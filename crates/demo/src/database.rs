@@ -20,7 +20,7 @@ const MOMENT: &str = "%Y-%m-%d %H:%M:%S%.6f";
 pub(crate) enum Server {
     Postgres(Box<postgres::Server>),
     Mysql(Box<mysql::Server>),
-    SqlServer(Box<sqlserver::StandIn>),
+    StandIn(Box<sqlserver::StandIn>),
 }
 
 impl Server {
@@ -49,7 +49,7 @@ impl Server {
                 let program = std::env::current_exe().map_err(Failure::of("find this program's own file"))?;
                 let server = sqlserver::StandIn::start(&program, sqlserver::Options::default())?;
                 server.address().create_database(DATABASE).await?;
-                Ok(Server::SqlServer(Box::new(server)))
+                Ok(Server::StandIn(Box::new(server)))
             }
         }
     }
@@ -62,7 +62,7 @@ impl Server {
                 let (major, minor, patch) = server.version();
                 format!("{} {major}.{minor}.{patch}", server.product())
             }
-            Server::SqlServer(_) => "A stand-in for SQL Server 2022".to_owned(),
+            Server::StandIn(_) => "A stand-in for SQL Server 2022".to_owned(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Server {
         match self {
             Server::Postgres(server) => (server.host(), server.port()),
             Server::Mysql(server) => (server.host(), server.port()),
-            Server::SqlServer(server) => (&server.address().host, server.address().port),
+            Server::StandIn(server) => (&server.address().host, server.address().port),
         }
     }
 
@@ -80,7 +80,7 @@ impl Server {
         match self {
             Server::Postgres(server) => server.url(DATABASE),
             Server::Mysql(server) => server.url(DATABASE),
-            Server::SqlServer(server) => format!("{}/{DATABASE}", server.address().url()),
+            Server::StandIn(server) => format!("{}/{DATABASE}", server.address().url()),
         }
     }
 
@@ -89,7 +89,7 @@ impl Server {
         match self {
             Server::Postgres(_) => ("postgres", "public.solicitudes"),
             Server::Mysql(_) => ("mysql", "solicitudes"),
-            Server::SqlServer(_) => ("sqlserver", "dbo.solicitudes"),
+            Server::StandIn(_) => ("sqlserver", "dbo.solicitudes"),
         }
     }
 
@@ -98,7 +98,7 @@ impl Server {
         match self {
             Server::Postgres(_) => include_str!("schema.sql"),
             Server::Mysql(_) => include_str!("schema-mysql.sql"),
-            Server::SqlServer(_) => include_str!("schema-sqlserver.sql"),
+            Server::StandIn(_) => include_str!("schema-sqlserver.sql"),
         }
     }
 
@@ -110,7 +110,7 @@ impl Server {
         Ok(match self {
             Server::Postgres(server) => Session::Postgres(server.connect(DATABASE).await?),
             Server::Mysql(server) => Session::Mysql(Box::new(server.connect(DATABASE).await?)),
-            Server::SqlServer(server) => {
+            Server::StandIn(server) => {
                 Session::SqlServer(Box::new(server.address().connect(DATABASE).await?))
             }
         })
@@ -132,7 +132,7 @@ impl Server {
                 client.arg(DATABASE);
                 client
             }
-            Server::SqlServer(server) => {
+            Server::StandIn(server) => {
                 let script = std::fs::read_to_string(path).map_err(Failure::of("read the script"))?;
                 server.address().run(DATABASE, &script).await?;
                 // The capture begins before a person could type the next command.
