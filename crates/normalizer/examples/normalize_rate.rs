@@ -74,8 +74,6 @@ fn mapping() -> Result<Mapping, Box<dyn Error>> {
         condition: None,
         rows: Rows::Requests,
         on_delete: OnDelete::Ignore,
-        condition: None,
-        rows: Rows::Requests,
         floor: NaiveDate::from_ymd_opt(2020, 1, 1).ok_or("no such day")?,
         zone,
     })
