@@ -34,7 +34,7 @@ use crate::sql::calendar::now_utc;
 use crate::sql::datatype::SqlType;
 use crate::sql::error::SqlError;
 use crate::sql::value::Value;
-use crate::tds::request::{Parameter, Request};
+use crate::tds::request::Request;
 use crate::tds::token::{ATTENTION, Done, ERROR, Gone, MORE, TokenStream};
 pub(crate) use signals::Signals;
 use transaction::{Isolation, Tran};
@@ -390,32 +390,5 @@ impl Session {
         self.nesting = 0;
         // There is nobody to tell when it fails; opening the database again takes it back as well.
         drop(self.roll_back_all());
-    }
-
-    /// A call: `sp_executesql`, or another procedure.
-    fn run_call(&mut self, procedure: &str, parameters: Vec<Parameter>) -> Result<(), Stop> {
-        let name = procedure.replace(['[', ']'], "");
-        if !crate::engine::catalog::same(&name, "sp_executesql")
-            && !name.to_lowercase().ends_with(".sp_executesql")
-        {
-            let args = parameters
-                .into_iter()
-                .map(|one| (Some(one.name).filter(|name| !name.is_empty()), one.of, one.value));
-            return self.call_procedure(&name, args.collect());
-        }
-        let mut parameters = parameters.into_iter();
-        let text = match parameters.next().map(|one| one.value) {
-            Some(Value::Text(text)) => text,
-            _ => {
-                let message = "Procedure expects parameter '@statement' of type 'ntext/nchar/nvarchar'.";
-                return self.fail(&SqlError::new(214, 16, 2, message));
-            }
-        };
-        let declared = match parameters.next().map(|one| one.value) {
-            Some(Value::Text(text)) => text,
-            _ => String::new(),
-        };
-        let values = parameters.map(|one| (one.name, one.of, one.value)).collect();
-        self.execute_with(&text, &declared, values)
     }
 }
