@@ -93,8 +93,9 @@ impl Packer {
         self.packed.len() >= BLOCK_BYTES
     }
 
-    /// Stores the block, whose last row has the seq before `next_seq`, and begins another.
-    pub(crate) fn store(&mut self, connection: &Connection, next_seq: i64) -> Result<(), LedgerError> {
+    /// Stores the block, whose last row has the seq before `next_seq`, and begins another. Returns its bytes.
+    pub(crate) fn store(&mut self, connection: &Connection, next_seq: i64) -> Result<u64, LedgerError> {
+        let bytes = self.packed.len() as u64;
         if self.count > 0 {
             connection
                 .prepare_cached("INSERT INTO captured_block(last_seq, first_seq, rows) VALUES(?1, ?2, ?3)")?
@@ -103,8 +104,14 @@ impl Packer {
             self.count = 0;
             self.told = None;
         }
-        Ok(())
+        Ok(bytes)
     }
+}
+
+/// Bytes of all packed rows.
+pub(crate) fn bytes(connection: &Connection) -> Result<u64, LedgerError> {
+    let sql = "SELECT coalesce(sum(length(rows)), 0) FROM captured_block";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// A packed row.

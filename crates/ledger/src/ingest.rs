@@ -124,12 +124,14 @@ impl Ledger {
             Ok(())
         })?;
         let committed_at = self.queries().committed_at()?;
+        let packed_bytes = captured_block::bytes(&self.queries().connection)?;
         self.log = LogEnd {
             next_seq: committed_seq + 1,
             committed_seq,
             open_changes: 0,
             open_rejected: 0,
             committed_at,
+            packed_bytes,
         };
         Ok(())
     }
@@ -159,13 +161,13 @@ impl<'a> Appender<'a> {
         let open = piece.position.is_none();
         if open && !self.log.is_open() {
             // What is dropped if the transaction is read again lies apart from what is committed.
-            self.block.store(self.connection, self.log.next_seq)?;
+            self.store_block()?;
         }
         for captured in &piece.captured {
             self.block.push(captured, piece.captured_at);
             self.log.next_seq += 1;
             if self.block.is_full() {
-                self.block.store(self.connection, self.log.next_seq)?;
+                self.store_block()?;
             }
         }
         for rejected in &piece.rejected {
@@ -196,6 +198,11 @@ impl<'a> Appender<'a> {
         }
     }
 
+    fn store_block(&mut self) -> Result<(), LedgerError> {
+        self.log.packed_bytes += self.block.store(self.connection, self.log.next_seq)?;
+        Ok(())
+    }
+
     /// Everything so far belongs to committed transactions.
     fn commit(&mut self, position: &'a Position) -> Result<(), LedgerError> {
         if self.log.open_rejected > 0 {
@@ -211,7 +218,7 @@ impl<'a> Appender<'a> {
 
     fn finish(mut self) -> Result<(), LedgerError> {
         let connection = self.connection;
-        self.block.store(connection, self.log.next_seq)?;
+        self.store_block()?;
         if let Some(captured_at) = self.captured_at {
             meta::set(connection, meta::CAPTURED_AT, captured_at)?;
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use change::Checkpoint;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::captured_block;
 use crate::error::LedgerError;
 use crate::lock::Lock;
 use crate::meta;
@@ -43,6 +44,8 @@ pub(crate) struct LogEnd {
     pub(crate) open_rejected: u64,
     /// When the newest transaction committed, as far as rows of it were captured.
     pub(crate) committed_at: Option<i64>,
+    /// Bytes of rows that are packed until they are settled.
+    pub(crate) packed_bytes: u64,
 }
 
 impl LogEnd {
@@ -71,6 +74,15 @@ impl Ledger {
         ledger.discard_open()?;
         ledger.release_all_suspects()?;
         Ok(ledger)
+    }
+
+    /// Bytes that the ledger's main file will take when all that is captured is settled: a packed row takes about
+    /// twice as much then.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn size_when_settled(&self) -> Result<u64, LedgerError> {
+        Ok(self.size_bytes()?.saturating_add(self.log.packed_bytes))
     }
 
     /// What can be asked.
@@ -176,5 +188,6 @@ fn log_end(connection: &Connection) -> Result<LogEnd, LedgerError> {
         open_changes: 0,
         open_rejected,
         committed_at: meta::get(connection, meta::COMMITTED_AT)?,
+        packed_bytes: captured_block::bytes(connection)?,
     })
 }

@@ -38,9 +38,12 @@ impl Ledger {
         if meta::number(&self.queries().connection, meta::SETTLED_SEQ)? >= committed {
             return Ok(Settled::default());
         }
-        self.write("settle captured changes", |transaction| {
-            settle_next(transaction, committed, max_rows.max(1))
-        })
+        let (settled, packed_bytes) = self.write("settle captured changes", |transaction| {
+            let settled = settle_next(transaction, committed, max_rows.max(1))?;
+            Ok((settled, captured_block::bytes(transaction)?))
+        })?;
+        self.log.packed_bytes = packed_bytes;
+        Ok(settled)
     }
 
     /// Settles everything that is committed.

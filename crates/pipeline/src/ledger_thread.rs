@@ -114,7 +114,7 @@ fn gather(
 }
 
 fn commit(ledger: &mut Ledger, ingests: &[Ingest], answers: Vec<oneshot::Sender<Stored>>) {
-    let result = ledger.append(ingests).and_then(|()| ledger.size_bytes());
+    let result = ledger.append(ingests).and_then(|()| ledger.size_when_settled());
     let bytes = *result.as_ref().unwrap_or(&0);
     let failure = result.as_ref().err().map(LedgerError::to_shared);
     for answer in answers {

@@ -93,7 +93,7 @@ impl Upkeep {
     /// Stops the capture clearly before the disk is full: a ledger that cannot write its delivery marks could
     /// not even empty itself.
     async fn measure(&self) -> Result<(), PipelineError> {
-        let bytes = self.ledger.call(|ledger| ledger.size_bytes()).await?;
+        let bytes = self.ledger.call(|ledger| ledger.size_when_settled()).await?;
         let over = self
             .room
             .exceeded_by(bytes)
