@@ -1,15 +1,8 @@
 //! Names and texts: as the configuration spells them, and as SQL does.
 
+pub(crate) use change::table_name::configured_part;
+use change::table_name::name_parts;
 use change::{SourceError, SourceErrorKind};
-
-/// One part of a table's name as the configuration takes it.
-pub(crate) fn configured_part(name: &str) -> String {
-    if name.contains('.') || name.starts_with('"') {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
-}
 
 /// Reads a table's name from the configuration: `table`, which is in `public`, or `schema.table`.
 ///
@@ -23,49 +16,13 @@ pub(crate) fn parse_table_name(text: &str) -> Result<(String, String), SourceErr
         SourceError::new(SourceErrorKind::Configuration, format!("table is '{text}': {what}"))
             .with_hint("write schema.table, with a part that contains a dot in double quotes")
     };
-    let mut parts = Vec::new();
-    let mut rest = text;
-    loop {
-        let (part, after) = table_name_part(rest).ok_or_else(|| fault("a double quote is not closed"))?;
-        if part.is_empty() {
-            return Err(fault("a part of the name is empty"));
-        }
-        parts.push(part);
-        match after {
-            None => break,
-            Some(after) => rest = after,
-        }
-    }
+    let parts = name_parts(text).map_err(fault)?;
     match <[String; 2]>::try_from(parts) {
         Ok([schema, name]) => Ok((schema, name)),
         Err(parts) => match <[String; 1]>::try_from(parts) {
             Ok([name]) => Ok(("public".to_owned(), name)),
             Err(parts) => Err(fault(&format!("it has {} parts, expected one or two", parts.len()))),
         },
-    }
-}
-
-/// The first part of `text` and what follows its dot; `None` where a quoted part does not end well.
-fn table_name_part(text: &str) -> Option<(String, Option<&str>)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        return Some(match text.split_once('.') {
-            Some((part, after)) => (part.to_owned(), Some(after)),
-            None => (text.to_owned(), None),
-        });
-    };
-    let mut part = String::new();
-    let mut rest = quoted;
-    loop {
-        let (before, after) = rest.split_once('"')?;
-        part.push_str(before);
-        if let Some(after) = after.strip_prefix('"') {
-            part.push('"');
-            rest = after;
-        } else if after.is_empty() {
-            return Some((part, None));
-        } else {
-            return Some((part, Some(after.strip_prefix('.')?)));
-        }
     }
 }
 

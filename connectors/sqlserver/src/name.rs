@@ -1,18 +1,11 @@
 //! Names and texts: as the configuration spells them, and as SQL does.
 
+pub(crate) use change::table_name::configured_part;
+use change::table_name::name_parts;
 use change::{SourceError, SourceErrorKind};
 
 /// The schema of a table that is named without one.
 const SCHEMA: &str = "dbo";
-
-/// One part of a table's name as the configuration takes it.
-pub(crate) fn configured_part(name: &str) -> String {
-    if name.contains('.') || name.starts_with('"') {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
-}
 
 /// Reads a table's name from the configuration: `table`, which is in the schema `dbo`, or `schema.table`.
 ///
@@ -26,48 +19,15 @@ pub(crate) fn parse_table_name(text: &str) -> Result<(String, String), SourceErr
         SourceError::new(SourceErrorKind::Configuration, format!("table is '{text}': {what}"))
             .with_hint("write schema.table, with double quotes around a part that contains a dot")
     };
-    let mut parts = Vec::new();
-    let mut rest = Some(text);
-    while let Some(text) = rest {
-        let (part, after) = first_part(text).ok_or_else(|| fault("a double quote is not closed"))?;
-        if part.is_empty() {
-            return Err(fault("a part of the name is empty"));
-        }
-        if part.contains('\0') {
-            return Err(fault("the name contains a NUL character"));
-        }
-        parts.push(part);
-        rest = after;
+    let parts = name_parts(text).map_err(fault)?;
+    if parts.iter().any(|part| part.contains('\0')) {
+        return Err(fault("the name contains a NUL character"));
     }
     let mut parts = parts.into_iter();
     match (parts.next(), parts.next(), parts.next()) {
         (Some(name), None, _) => Ok((SCHEMA.to_owned(), name)),
         (Some(schema), Some(name), None) => Ok((schema, name)),
         _ => Err(fault("it has more than two parts, expected one or two")),
-    }
-}
-
-/// The first part of `text` and what follows its dot; `None` where a quoted part does not end well.
-fn first_part(text: &str) -> Option<(String, Option<&str>)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        return Some(match text.split_once('.') {
-            Some((part, after)) => (part.to_owned(), Some(after)),
-            None => (text.to_owned(), None),
-        });
-    };
-    let mut part = String::new();
-    let mut rest = quoted;
-    loop {
-        let (before, after) = rest.split_once('"')?;
-        part.push_str(before);
-        match after.strip_prefix('"') {
-            Some(more) => {
-                part.push('"');
-                rest = more;
-            }
-            None if after.is_empty() => return Some((part, None)),
-            None => return Some((part, Some(after.strip_prefix('.')?))),
-        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`finding`]: what `check` reports
 //! - [`error`]: what went wrong, apart from what to do about it
 //! - [`nearest`]: which existing names the operator may have meant
+//! - [`table_name`]: a table's name as the configuration spells it
 //! - [`source`]: the traits of the seam
 
 pub mod condition;
@@ -20,6 +21,7 @@ pub mod nearest;
 pub mod position;
 pub mod record;
 pub mod source;
+pub mod table_name;
 pub mod value;
 
 pub use condition::{Condition, Literal, Operator, Test};
