@@ -33,10 +33,14 @@
 //! - `history`, `absorb_history`: tables of which each row is a status change
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
+//! - `audit`, `audit_compare`, `audit_owed`, `tally`: the table compared with what was told; `repair`: telling what differs
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
 
 mod absorb;
 mod absorb_history;
+mod audit;
+mod audit_compare;
+mod audit_owed;
 mod backfill;
 mod batch;
 mod captured_block;
@@ -54,6 +58,7 @@ mod known;
 mod ledger;
 mod lock;
 mod log_row;
+mod repair;
 mod meta;
 mod packing;
 mod progress;
@@ -66,8 +71,10 @@ mod row_owner;
 mod schema;
 mod settle;
 mod staged;
+mod tally;
 mod verdict;
 
+pub use audit::{Audit, AuditScope, Difference, DifferenceKind, KnownSide, MonthAudit};
 pub use batch::{Batch, BatchId, BodyBuilder};
 pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage};
 pub use copy_state::{CopyProgress, Unfinished};
@@ -79,6 +86,7 @@ pub use gap::{Gap, GapFound, GapId, OpenGap};
 pub use ingest::{Captured, Entry, Ingest, RejectedRow};
 pub use ledger::Ledger;
 pub use log_row::Origin;
+pub use repair::{Repair, RepairAt};
 pub use progress::{BackfillMonth, BackfillState, BackfillStatus};
 pub use prune::Pruned;
 pub use quarantine::{QuarantineCounts, QuarantineId, QuarantineItem, QuarantineKind, RowForRetry};
@@ -87,4 +95,5 @@ pub use reader::LedgerReader;
 pub use retry::{Discard, Resolution};
 pub use settle::Settled;
 pub use staged::StagedRows;
+pub use tally::Tallies;
 pub use verdict::Acknowledgement;
