@@ -10,8 +10,8 @@ use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
 use normalizer::Mapping;
 use pipeline::{
-    CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError, Settings,
-    UpkeepSettings,
+    CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError,
+    Settings, UpkeepSettings,
 };
 use tokio_util::sync::CancellationToken;
 

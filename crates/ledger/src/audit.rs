@@ -19,10 +19,10 @@ use rusqlite::params;
 
 use crate::copy::StagedPage;
 use crate::error::LedgerError;
-use crate::repair::Repair;
 use crate::meta;
 use crate::queries::Queries;
 use crate::reader;
+use crate::repair::Repair;
 use crate::tally::{Said, Tallies};
 use crate::{audit_compare, audit_owed, history};
 
@@ -211,7 +211,8 @@ impl Audit {
         Ok(self.queries.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// Counts what is known, to be compared with `table`, and what is owed of it. One pass over all that is known.
+    /// Counts what is known into `known`, the other side of the table's, and what is owed of it. One pass over all that
+    /// is known.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -220,7 +221,9 @@ impl Audit {
         let mut counts: BTreeMap<u32, MonthAudit> = BTreeMap::new();
         let sql = match self.history {
             false => "SELECT NULL, service_id, request_id, status_id, opening_at FROM known",
-            true => "SELECT row_key, service_id, request_id, status_id, opening_at FROM row_owner WHERE is_held = 0",
+            true => {
+                "SELECT row_key, service_id, request_id, status_id, opening_at FROM row_owner WHERE is_held = 0"
+            }
         };
         let mut statement = view.prepare(sql)?;
         let mut rows = statement.query([])?;

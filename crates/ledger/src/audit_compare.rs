@@ -113,14 +113,18 @@ pub(crate) fn compare(
         counts: BTreeMap::new(),
     };
     let known = match is_history {
-        false => "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, \
-                  k.modified_at, k.emitted_seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
+        false => {
+            "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, \
+                  k.modified_at, max(k.emitted_seq, k.touched_seq), r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
                   r.modified_at, r.row_key FROM known k \
-                  LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id",
-        true => "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, \
+                  LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id"
+        }
+        true => {
+            "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, \
                  o.modified_at, o.seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
                  r.modified_at, r.row_key FROM row_owner o \
-                 LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0",
+                 LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0"
+        }
     };
     let mut statement = connection.prepare(known)?;
     let mut rows = statement.query([])?;
@@ -128,12 +132,16 @@ pub(crate) fn compare(
         compare.known(&Pair::read(row)?)?;
     }
     let strangers = match is_history {
-        false => "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
+        false => {
+            "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
                   r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                  LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL",
-        true => "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
+                  LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL"
+        }
+        true => {
+            "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
                  r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                 LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL",
+                 LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL"
+        }
     };
     let mut statement = connection.prepare(strangers)?;
     let mut rows = statement.query([])?;
@@ -169,10 +177,18 @@ impl<'a> Pair<'a> {
     fn read(row: &'a Row<'_>) -> Result<Self, LedgerError> {
         let text = |index| row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from);
         let side = |first: usize, moments: usize| {
-            let (Some(service_id), Some(request_id)) = (text(first)?, text(first + 1)?) else { return Ok(None) };
+            let (Some(service_id), Some(request_id)) = (text(first)?, text(first + 1)?) else {
+                return Ok(None);
+            };
             let (opening_at, modified_at) = (row.get(moments)?, row.get(moments + 1)?);
             let status_id = row.get(first + 2)?;
-            Ok::<_, rusqlite::Error>(Some(Side { service_id, request_id, status_id, opening_at, modified_at }))
+            Ok::<_, rusqlite::Error>(Some(Side {
+                service_id,
+                request_id,
+                status_id,
+                opening_at,
+                modified_at,
+            }))
         };
         Ok(Self {
             one: text(0)?.unwrap_or_default(),
@@ -254,11 +270,7 @@ impl Compare<'_> {
         Ok(self.is_aside.query_row([pair.one, pair.two], |row| row.get(0))?)
     }
 
-    fn count(
-        &mut self,
-        month: Option<u32>,
-        by: impl FnOnce(&mut MonthAudit),
-    ) -> Result<(), LedgerError> {
+    fn count(&mut self, month: Option<u32>, by: impl FnOnce(&mut MonthAudit)) -> Result<(), LedgerError> {
         if let Some(month) = month.filter(|month| self.months.contains(month)) {
             by(self.counts.entry(month).or_default());
         }

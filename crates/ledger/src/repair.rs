@@ -68,7 +68,7 @@ fn known_seq(connection: &Connection, repair: &Repair) -> Result<Option<i64>, Le
     if !history::is_history(connection)? {
         let change = &repair.change;
         let known = KnownTable::new(connection)?.find(&change.service_id, &change.request_id)?;
-        return Ok(known.map(|known| known.emitted_seq));
+        return Ok(known.map(|known| known.emitted_seq.max(known.touched_seq)));
     }
     let Some(key) = &repair.row_key else { return Ok(None) };
     let sql = "SELECT seq FROM row_owner WHERE row_key = ?1";

@@ -96,7 +96,10 @@ mod tests {
         let mut side = like.other_side();
         for (month, request, status_id) in rows {
             let request_id = request.to_string();
-            side.add(*month, &Said { row_key: None, service_id: "1", request_id: &request_id, status_id: *status_id });
+            side.add(
+                *month,
+                &Said { row_key: None, service_id: "1", request_id: &request_id, status_id: *status_id },
+            );
         }
         side
     }

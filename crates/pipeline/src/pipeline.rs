@@ -8,7 +8,7 @@ use change::Source;
 use chrono::Utc;
 use chrono_tz::Tz;
 use delivery::Delivery;
-use ledger::{BackfillState, CopyKind, Discard, Ledger, LedgerErrorKind, Repair, RepairAt, NewCopy};
+use ledger::{BackfillState, CopyKind, Discard, Ledger, LedgerErrorKind, NewCopy, Repair, RepairAt};
 use normalizer::Mapping;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;

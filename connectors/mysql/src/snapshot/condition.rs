@@ -167,7 +167,8 @@ mod tests {
         let days = [Days { first: 9, end: 41 }];
         let (first, end) = (day(9), day(41));
         let sql = filter(&columns, &scope("apertura"), &days).unwrap();
-        let within = format!("((`apertura` >= {first} AND `apertura` < {end}) OR `apertura` < DATE '1000-01-01' ");
+        let within =
+            format!("((`apertura` >= {first} AND `apertura` < {end}) OR `apertura` < DATE '1000-01-01' ");
         assert!(sql.contains(&within), "{sql}");
         assert_eq!(filter(&columns, &scope("hora"), &days), None);
     }

@@ -73,14 +73,19 @@ async fn compare_and_repair(
     if args.repair {
         report.repaired = Some(repair(&comparison, keeper).await?);
     }
-    if args.json { report.say_json(&comparison.desk)? } else { report.say_text(&comparison.desk)? }
+    if args.json {
+        report.say_json(&comparison.desk)?
+    } else {
+        report.say_text(&comparison.desk)?
+    }
     Ok(report.exit())
 }
 
 /// A month before the floor holds nothing that anybody is told of.
 fn outside(config: &Config, month: Option<u32>) -> Result<(), Failure> {
     let floor = config.backfill.from;
-    let Some(month) = month.filter(|month| *month < pipeline::month_of(midnight(config, floor), config.schedule.zone))
+    let Some(month) =
+        month.filter(|month| *month < pipeline::month_of(midnight(config, floor), config.schedule.zone))
     else {
         return Ok(());
     };
@@ -184,7 +189,8 @@ fn explained(error: PipelineError) -> Failure {
 }
 
 fn stopped() -> Failure {
-    Failure::new("stopped before the audit was done").for_the_data("nothing was sent; an audit changes nothing")
+    Failure::new("stopped before the audit was done")
+        .for_the_data("nothing was sent; an audit changes nothing")
 }
 
 /// Puts what is missing or different into the delta; returns how much of it.

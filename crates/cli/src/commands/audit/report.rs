@@ -135,8 +135,7 @@ impl Report<'_> {
     }
 
     fn say_differences(&self, desk: &Audit, listed: u64) -> Result<(), Failure> {
-        let mut table =
-            Table::new(&["difference", "month", "service", self.noun(), "dashboard", "database"]);
+        let mut table = Table::new(&["difference", "month", "service", self.noun(), "dashboard", "database"]);
         desk.differences(Some(LISTED_MAX), |difference| {
             let status = |status: Option<u8>| status.map_or_else(|| "-".to_owned(), status_name);
             let row_key = difference.row_key.as_deref().map(key_name);
