@@ -12,6 +12,41 @@ use crate::history;
 /// A row that cannot be mapped has no status, and any other row of the same request is newer.
 const REJECTED: (u8, i64) = (0, i64::MIN);
 
+/// How two sides are brought together.
+struct Sides {
+    /// What stands in quarantine.
+    aside: &'static str,
+    /// What is known, with what the table says of it.
+    known: &'static str,
+    /// What only the table knows.
+    strangers: &'static str,
+}
+
+const REQUESTS: Sides = Sides {
+    aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT service_id, request_id FROM quarantine \
+            WHERE state = 0 AND kind IN (0, 1) AND service_id IS NOT NULL AND request_id IS NOT NULL",
+    known: "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, k.modified_at, \
+            max(k.emitted_seq, k.touched_seq), r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
+            r.modified_at, r.row_key FROM known k \
+            LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id",
+    strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
+                r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
+                LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL",
+};
+
+/// Those of a history.
+const ROWS: Sides = Sides {
+    aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT row_key, '' FROM quarantine \
+            WHERE state = 0 AND kind IN (0, 1) AND row_key IS NOT NULL",
+    known: "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, o.modified_at, \
+            o.seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
+            r.modified_at, r.row_key FROM row_owner o \
+            LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0",
+    strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
+                r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
+                LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL",
+};
+
 /// Keeps a page: what was opened in `months`, or else what was found to be unknown.
 ///
 /// Where the table holds a request several times, the row with the newest modification counts.
@@ -86,17 +121,9 @@ pub(crate) fn compare(
     months: &BTreeSet<u32>,
     since_seq: i64,
 ) -> Result<BTreeMap<u32, MonthAudit>, LedgerError> {
-    let aside = match is_history {
-        false => "service_id, request_id",
-        true => "row_key, ''",
-    };
-    connection.execute_batch(&format!(
-        "DELETE FROM temp.audit_difference; DELETE FROM temp.audit_aside; \
-         INSERT OR IGNORE INTO temp.audit_aside SELECT {aside} FROM quarantine \
-         WHERE state = 0 AND kind IN (0, 1) AND request_id IS NOT NULL AND service_id IS NOT NULL \
-         AND (row_key IS NOT NULL OR {});",
-        u8::from(!is_history)
-    ))?;
+    let sides = if is_history { &ROWS } else { &REQUESTS };
+    connection.execute_batch("DELETE FROM temp.audit_difference; DELETE FROM temp.audit_aside")?;
+    connection.execute(sides.aside, [])?;
     let mut compare = Compare {
         is_history,
         scope,
@@ -112,38 +139,12 @@ pub(crate) fn compare(
         )?,
         counts: BTreeMap::new(),
     };
-    let known = match is_history {
-        false => {
-            "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, \
-                  k.modified_at, max(k.emitted_seq, k.touched_seq), r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
-                  r.modified_at, r.row_key FROM known k \
-                  LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id"
-        }
-        true => {
-            "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, \
-                 o.modified_at, o.seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
-                 r.modified_at, r.row_key FROM row_owner o \
-                 LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0"
-        }
-    };
-    let mut statement = connection.prepare(known)?;
+    let mut statement = connection.prepare(sides.known)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         compare.known(&Pair::read(row)?)?;
     }
-    let strangers = match is_history {
-        false => {
-            "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
-                  r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                  LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL"
-        }
-        true => {
-            "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
-                 r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                 LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL"
-        }
-    };
-    let mut statement = connection.prepare(strangers)?;
+    let mut statement = connection.prepare(sides.strangers)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         compare.stranger(&Pair::read(row)?)?;

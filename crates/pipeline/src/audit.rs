@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use change::{Days, Page, Position, Snapshot, SnapshotPlan, Source};
+use change::{Days, Position, Snapshot, SnapshotPlan, Source};
 use chrono::{Datelike, Months, NaiveDate, Utc};
 use ledger::{Audit, AuditScope, KnownSide, LedgerError, MonthAudit, StagedPage, Tallies};
 use normalizer::Mapping;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
-use crate::ingest::{lacks_keys, month_of, stage};
+use crate::ingest::{month_of, require_keys, stage};
 use crate::pace::{self, Pace};
 use crate::settings::CaptureSettings;
 
@@ -246,7 +246,7 @@ impl<S: Source> Auditor<S> {
         };
         let (mut scanned, mut fence) = (0, None);
         while let Some(page) = snapshot.next_page().await? {
-            self.require_keys(&page)?;
+            require_keys(&self.mapping, &page)?;
             let rows = page.rows.len();
             let page = stage(&self.mapping, page, moment, self.settings.zone);
             fence = page.fence.clone().or(fence);
@@ -256,13 +256,6 @@ impl<S: Source> Auditor<S> {
             pace.keep(rows).await;
         }
         Ok(fence)
-    }
-
-    fn require_keys(&self, page: &Page) -> Result<(), PipelineError> {
-        if lacks_keys(&self.mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
-            return Err(PipelineError::no_key());
-        }
-        Ok(())
     }
 
     /// How to read what was opened in these months in pages; everything without.

@@ -144,11 +144,11 @@ impl<S: Source> Capture<S> {
             .ledger
             .call(|ledger| Ok((ledger.unfinished_copy()?, ledger.open_gap_id()?, ledger.checkpoint()?)))
             .await?;
-        // A fenced copy goes on beside the stream; an exact one died with its snapshot.
         if gap.is_some() && !self.settings.repairs {
             let message = "the log was lost, and what that hid has not been mended yet";
             return Err(SourceError::new(SourceErrorKind::LostLog, message).into());
         }
+        // A fenced copy goes on beside the stream; an exact one died with its snapshot.
         let resumable = unfinished.filter(|copy| !copy.exact && checkpoint.is_some());
         if resumable.is_none() {
             self.drop_unfinished_copy().await?;

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::error::PipelineError;
-use crate::ingest::{lacks_keys, stage};
+use crate::ingest::{require_keys, stage};
 use crate::ledger_thread::LedgerThread;
 use crate::pace::{self, Pace};
 use crate::settings::CaptureSettings;
@@ -67,7 +67,7 @@ impl<S: Source> Copier<S> {
             stored?;
             let Some(page) = page? else { break };
             let rows = page.rows.len();
-            self.require_keys(&page)?;
+            require_keys(&self.mapping, &page)?;
             gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
@@ -103,20 +103,13 @@ impl<S: Source> Copier<S> {
             place.map_err(|_| PipelineError::Stopped)?.forget();
             let Some(page) = snapshot.next_page().await? else { return Ok(()) };
             let rows = page.rows.len();
-            self.require_keys(&page)?;
+            require_keys(&self.mapping, &page)?;
             let page = self.store_fenced(copy, page).await?;
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
             pacer.keep(rows).await;
         }
-    }
-
-    fn require_keys(&self, page: &Page) -> Result<(), PipelineError> {
-        if lacks_keys(&self.mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
-            return Err(PipelineError::no_key());
-        }
-        Ok(())
     }
 
     async fn store_fenced(&self, copy: CopyId, page: Page) -> Result<WaitingPage, PipelineError> {
