@@ -141,6 +141,23 @@ pub enum SnapshotPlan {
         /// Rows in a page at most.
         rows: u32,
     },
+    /// In such pages, from the first, only what was opened within some days.
+    Opened {
+        /// The days, by the column and under the reservations of [`Since`]: rows that they cannot be compared with
+        /// come too.
+        days: Vec<Days>,
+        /// Rows in a page at most.
+        rows: u32,
+    },
+}
+
+/// Some days on end, wide enough that no time zone matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days {
+    /// The first, in days since 1970-01-01.
+    pub first: i32,
+    /// The one after the last.
+    pub end: i32,
 }
 
 /// The key of the last row of a page, in the connector's own spelling.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Reads a database's log and reports every status change of a request to the monitoring dashboard.
@@ -105,6 +105,18 @@ pub enum Command {
     /// went, and when the dashboard acknowledged it.
     #[command(after_help = "Example:\n  bitacora explain SOL-2026-000123")]
     Explain(ExplainArgs),
+    /// Compare the database with what the dashboard was told
+    ///
+    /// Counts and compares month by month of opening; where a month differs, request by request. It is exact while the
+    /// daemon streams: what is captured and not acknowledged yet is on its way, and no difference. Without a daemon it
+    /// first captures what the log still holds, and sends nothing. --repair puts what is missing or different into the
+    /// delta, from where it leaves with the next flush.
+    ///
+    /// Exit status: 0 nothing differs, or all that does was repaired; 1 something differs; 2 bad usage or
+    /// configuration; 3 nothing differs, but something is in quarantine or cannot be mapped.
+    #[command(after_help = "Examples:\n  bitacora audit\n  bitacora audit --month 2024-05 --json | jq \
+                            '.differences[].request_id'\n  bitacora audit --repair")]
+    Audit(AuditArgs),
     /// Show, retry or discard what could not be sent
     ///
     /// Rows that the mapping rejects and records that the dashboard refuses are kept with their reason.
@@ -222,6 +234,20 @@ pub struct ExplainArgs {
     pub json: bool,
 }
 
+/// `bitacora audit`.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Only what was opened in this month
+    #[arg(long, value_name = "YYYY-MM", value_parser = month)]
+    pub month: Option<u32>,
+    /// Put what is missing or different into the delta
+    #[arg(long)]
+    pub repair: bool,
+    /// Print the result as one JSON object, with every difference
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `bitacora quarantine`.
 #[derive(Debug, Clone, Args)]
 pub struct QuarantineArgs {
@@ -308,6 +334,14 @@ fn day(text: &str) -> Result<NaiveDate, String> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "expected a day such as 2024-01-31".to_owned())
 }
 
+/// A month as yyyymm.
+fn month(text: &str) -> Result<u32, String> {
+    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok();
+    let year = first.and_then(|day| u32::try_from(day.year()).ok());
+    let month = first.zip(year).map(|(day, year)| year * 100 + day.month());
+    month.filter(|_| text.len() == 7).ok_or_else(|| "expected a month such as 2024-05".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -332,6 +366,14 @@ mod tests {
             }
         }
         look_at(&Cli::command());
+    }
+
+    #[test]
+    fn a_month_is_a_year_and_a_month() {
+        assert_eq!(month("2024-05"), Ok(202_405));
+        for text in ["", "2024", "2024-5", "2024-13", "2024-05-01", "-024-05", "20240-5"] {
+            assert!(month(text).is_err(), "{text}");
+        }
     }
 
     #[test]

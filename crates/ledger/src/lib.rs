@@ -33,10 +33,14 @@
 //! - `history`, `absorb_history`: tables of which each row is a status change
 //! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
+//! - `audit`, `audit_compare`, `audit_owed`, `tally`: the table compared with what was told; `repair`: telling what differs
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
 
 mod absorb;
 mod absorb_history;
+mod audit;
+mod audit_compare;
+mod audit_owed;
 mod backfill;
 mod batch;
 mod captured_block;
@@ -61,13 +65,16 @@ mod prune;
 mod quarantine;
 mod queries;
 mod reader;
+mod repair;
 mod retry;
 mod row_owner;
 mod schema;
 mod settle;
 mod staged;
+mod tally;
 mod verdict;
 
+pub use audit::{Audit, AuditScope, Difference, DifferenceKind, KnownSide, MonthAudit};
 pub use batch::{Batch, BatchId, BodyBuilder};
 pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage};
 pub use copy_state::{CopyProgress, Unfinished};
@@ -84,7 +91,9 @@ pub use prune::Pruned;
 pub use quarantine::{QuarantineCounts, QuarantineId, QuarantineItem, QuarantineKind, RowForRetry};
 pub use queries::Queries;
 pub use reader::LedgerReader;
+pub use repair::{Repair, RepairAt};
 pub use retry::{Discard, Resolution};
 pub use settle::Settled;
 pub use staged::StagedRows;
+pub use tally::Tallies;
 pub use verdict::Acknowledgement;

@@ -45,7 +45,6 @@ pub(crate) fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
 /// As for [`prepare`]; an older version is refused too, because only a writer can bring it up to date.
 pub(crate) fn prepare_reader(connection: &Connection) -> Result<(), LedgerError> {
     tune(connection)?;
-    connection.pragma_update(None, "query_only", true)?;
     if recognise(connection)? < version() {
         let message = "the ledger was written by an older version and has not been brought up to date";
         return Err(LedgerError::misuse(message));

@@ -79,7 +79,9 @@ impl<S: Source> Capture<S> {
             self.health.set_state(SourceState::Connecting);
             let Err(error) = self.attempt(&mut streamed, &mut pause).await else { continue };
             match error {
-                PipelineError::Source(error) if error.kind() == SourceErrorKind::LostLog => {
+                PipelineError::Source(error)
+                    if error.kind() == SourceErrorKind::LostLog && self.settings.repairs =>
+                {
                     self.record_gap(&error).await?;
                 }
                 PipelineError::Source(error) => {
@@ -103,7 +105,8 @@ impl<S: Source> Capture<S> {
         pause: &mut Duration,
     ) -> Result<(), PipelineError> {
         let soon = error.kind().retry() == Retry::Soon;
-        if !streamed && (self.settings.fail_fast || !soon) {
+        let lost = error.kind() == SourceErrorKind::LostLog;
+        if lost || (!streamed && (self.settings.fail_fast || !soon)) {
             return Err(error.into());
         }
         self.health.source_failed(&error);
@@ -141,6 +144,10 @@ impl<S: Source> Capture<S> {
             .ledger
             .call(|ledger| Ok((ledger.unfinished_copy()?, ledger.open_gap_id()?, ledger.checkpoint()?)))
             .await?;
+        if gap.is_some() && !self.settings.repairs {
+            let message = "the log was lost, and what that hid has not been mended yet";
+            return Err(SourceError::new(SourceErrorKind::LostLog, message).into());
+        }
         // A fenced copy goes on beside the stream; an exact one died with its snapshot.
         let resumable = unfinished.filter(|copy| !copy.exact && checkpoint.is_some());
         if resumable.is_none() {

@@ -21,12 +21,14 @@
 //! - [`capture`]: connect, begin, repair, stream, reconnect
 //! - [`copier`]: snapshots into the ledger, exact and fenced
 //! - [`ingest`]: row changes to ledger entries
+//! - `audit`: the table compared with what the dashboard was told; `pace`: how fast the table may be read
 //! - [`courier`], `flush_run`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
 
+mod audit;
 mod capture;
 mod copier;
 mod courier;
@@ -37,6 +39,7 @@ mod flush_run;
 mod health;
 mod ingest;
 mod ledger_thread;
+mod pace;
 mod pipeline;
 mod quarantine;
 mod room;
@@ -47,12 +50,13 @@ mod stream_pump;
 mod upkeep;
 mod window;
 
+pub use audit::{Auditor, Comparison, Told};
 pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
 pub use error::PipelineError;
 pub use health::{Alert, Health, SourceState};
 pub use ingest::month_of;
 pub use ledger_thread::LedgerThread;
-pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
+pub use pipeline::{BackfillRange, Deliveries, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
 pub use settings::{CaptureSettings, DeliverySettings, GroupBy, Settings, UpkeepSettings};

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use change::Source;
 use chrono::Utc;
 use chrono_tz::Tz;
 use delivery::Delivery;
-use ledger::{BackfillState, CopyKind, Discard, Ledger, NewCopy};
+use ledger::{BackfillState, CopyKind, Discard, Ledger, LedgerErrorKind, NewCopy, Repair, RepairAt};
 use normalizer::Mapping;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
@@ -23,7 +25,11 @@ use crate::quarantine::{RetryReport, retry_quarantine};
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::status::{Status, status};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, settle_all};
+
+/// A large transaction is read for minutes, and nothing can be put behind it before its commit is read.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(300);
+const OPEN_TRANSACTION_CHECK: Duration = Duration::from_millis(50);
 
 /// What the loops are made of.
 pub struct Parts<S> {
@@ -39,8 +45,20 @@ pub struct Parts<S> {
     pub delivery: Delivery,
     /// Everything else.
     pub settings: Settings,
-    /// Whether flushes run on schedule: yes for the daemon, no for a single command.
-    pub on_schedule: bool,
+    /// What leaves.
+    pub deliveries: Deliveries,
+}
+
+/// What leaves while the loops run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deliveries {
+    /// Flushes on schedule and by request, and the backfill: right for the daemon.
+    OnSchedule,
+    /// What is asked for, and the backfill.
+    #[default]
+    OnRequest,
+    /// Nothing: right for a command that only looks.
+    None,
 }
 
 /// The openings that a backfill covers, in microseconds since the epoch, and whether it starts over.
@@ -67,7 +85,7 @@ impl Pipeline {
     /// # Errors
     /// When the operating system gives no thread for the ledger.
     pub fn start<S: Source>(parts: Parts<S>, engine: &'static str) -> Result<Self, PipelineError> {
-        let Parts { source, mapping, ledger, ledger_dir, delivery, settings, on_schedule } = parts;
+        let Parts { source, mapping, ledger, ledger_dir, delivery, settings, deliveries: what } = parts;
         let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -94,13 +112,15 @@ impl Pipeline {
         };
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
-        let schedule = on_schedule.then_some(settings.schedule);
+        let schedule = Some(settings.schedule).filter(|_| what == Deliveries::OnSchedule);
         let (deliveries, jobs, news) = DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
         let mut tasks = JoinSet::new();
         tasks.spawn(capture.watch_retention(stop.clone()));
         tasks.spawn(capture.run(stop.clone()));
         tasks.spawn(upkeep.run(stop.clone()));
-        tasks.spawn(deliveries.run(stop.clone()));
+        if what != Deliveries::None {
+            tasks.spawn(deliveries.run(stop.clone()));
+        }
         let mapping = Arc::new(mapping_sender);
         let requests = Requests { ledger, health, jobs, news, copy_asked, engine, mapping, zone };
         Ok(Self { requests, stop, tasks })
@@ -212,6 +232,34 @@ impl Requests {
         let job = Job::Flush { told, done };
         self.jobs.send(job).await.map_err(|_| PipelineError::Stopped)?;
         report.await.map_err(|_| PipelineError::Stopped)?
+    }
+
+    /// Puts what an audit found into the delta; returns how much of it. What went on meanwhile comes by the stream.
+    ///
+    /// # Errors
+    /// When the ledger fails, and when the database commits nothing for so long that a transaction of it stays open.
+    pub async fn repair(&self, repairs: Vec<Repair>, at: RepairAt) -> Result<u64, PipelineError> {
+        let deadline = Instant::now() + OPEN_TRANSACTION_PATIENCE;
+        let repairs = Arc::new(repairs);
+        loop {
+            let (repairs, at) = (repairs.clone(), at.clone());
+            match self.ledger.call(move |ledger| ledger.repair(&repairs, &at)).await {
+                Err(PipelineError::Ledger(error))
+                    if error.kind() == LedgerErrorKind::OpenTransaction && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(OPEN_TRANSACTION_CHECK).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Settles everything that was captured.
+    ///
+    /// # Errors
+    /// When the ledger fails.
+    pub async fn settle(&self) -> Result<(), PipelineError> {
+        settle_all(&self.ledger).await
     }
 
     /// The product's state, exact to the moment.

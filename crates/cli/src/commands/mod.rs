@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod audit;
 mod backfill;
 mod check;
 mod explain;
@@ -46,6 +47,7 @@ pub(crate) async fn dispatch(cli: Cli, stop: CancellationToken) -> Result<Exit, 
         Command::Flush(args) => within_grace(Box::pin(flush::flush(&context, args)), &stop).await,
         Command::Status(args) => or_stopped(Box::pin(status::status(&context, args)), &stop).await,
         Command::Explain(args) => or_stopped(Box::pin(explain::explain(&context, args)), &stop).await,
+        Command::Audit(args) => within_grace(Box::pin(audit::audit(&context, args)), &stop).await,
         Command::Quarantine(args) => {
             within_grace(Box::pin(quarantine::quarantine(&context, args)), &stop).await
         }

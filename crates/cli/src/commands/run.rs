@@ -1,6 +1,7 @@
 //! `bitacora run`.
 
 use change::Position;
+use pipeline::Deliveries;
 
 use super::Context;
 use crate::args::RunArgs;
@@ -13,7 +14,8 @@ use crate::serve;
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let config = context.config(Secrets::Needed)?;
     let ledger = hold(&config, "bitacora run").await?;
-    let mode = Mode { on_schedule: true, fail_fast: false, from: args.from.map(Position::new) };
+    let mode =
+        Mode { deliveries: Deliveries::OnSchedule, fail_fast: false, from: args.from.map(Position::new) };
     let listener = match config.status.listen {
         Some(address) => Some(serve::listen(address).await?),
         None => None,

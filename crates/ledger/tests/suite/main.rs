@@ -5,6 +5,8 @@ mod actions;
 #[cfg(test)]
 mod arrange;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod crash;
