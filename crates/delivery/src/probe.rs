@@ -27,11 +27,15 @@ pub struct ProbeReport {
 /// base is anyone's guess, and the address itself is asked; a GET does no harm.
 pub(crate) fn liveness_address(url: &Url) -> Url {
     let mut address = url.clone();
-    let base = ["/api/load", "/services-data/requests"].iter().find_map(|end| url.path().strip_suffix(end));
-    if let Some(base) = base {
+    if let Some(base) = base(url) {
         address.set_path(&format!("{base}/"));
     }
     address
+}
+
+/// What stands before the dashboard's own path.
+pub(crate) fn base(url: &Url) -> Option<&str> {
+    ["/api/load", "/services-data/requests"].iter().find_map(|end| url.path().strip_suffix(end))
 }
 
 /// What an answer to the probe says about deliveries.

@@ -21,12 +21,14 @@
 //! - [`capture`]: connect, begin, repair, stream, reconnect
 //! - [`copier`]: snapshots into the ledger, exact and fenced
 //! - [`ingest`]: row changes to ledger entries
-//! - [`courier`], `flush_run`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - [`courier`], `flush_run`, `lanes`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `pace`, `hours`, `body_limit`, `waiting`: how fast, when, how large; and how long the endpoint takes
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
 
+mod body_limit;
 mod capture;
 mod copier;
 mod courier;
@@ -35,8 +37,11 @@ mod delivery_loop;
 mod error;
 mod flush_run;
 mod health;
+mod hours;
 mod ingest;
+mod lanes;
 mod ledger_thread;
+mod pace;
 mod pipeline;
 mod quarantine;
 mod room;
@@ -45,6 +50,7 @@ mod settings;
 mod status;
 mod stream_pump;
 mod upkeep;
+mod waiting;
 mod window;
 
 pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
