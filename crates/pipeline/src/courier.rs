@@ -11,6 +11,7 @@
 //! halt the flush, and the suspects wait with the rest.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use delivery::{Delivery, Fault};
@@ -208,11 +209,12 @@ impl Courier {
         interrupt: &CancellationToken,
         tell: Tell<'_>,
     ) -> Result<FlushReport, PipelineError> {
+        let began = Instant::now();
         if kind == FlushKind::Delta {
             settle_all(&self.ledger).await?;
         }
         let flush = self.open(kind).await?;
-        let run = Run::new(self, &flush, interrupt, tell);
+        let run = Run::new(self, &flush, began, interrupt, tell);
         if run.send_pending(None).await? {
             run.send_rest().await?;
         }
@@ -223,8 +225,9 @@ impl Courier {
         &self,
         interrupt: &CancellationToken,
     ) -> Result<FlushReport, PipelineError> {
+        let began = Instant::now();
         let flush = self.open(FlushKind::Backfill).await?;
-        let run = Run::new(self, &flush, interrupt, &|_| {});
+        let run = Run::new(self, &flush, began, interrupt, &|_| {});
         run.send_pending(Some(FlushKind::Backfill)).await?;
         run.settle_suspects().await
     }

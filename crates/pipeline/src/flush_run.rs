@@ -24,7 +24,7 @@ use crate::courier::{Courier, DeliveryProgress, FlushReport, FlushResult, Tell, 
 use crate::delivery_attempts::{Attempts, Outcome};
 use crate::error::PipelineError;
 use crate::hours::Hours;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Others};
 use crate::waiting::Waiting;
 
 /// Records refused alone, one after the other, before the endpoint itself is held to be at fault.
@@ -56,10 +56,11 @@ struct State {
 }
 
 impl<'a> Run<'a> {
-    /// Goes on with `flush`, until `interrupt` is cancelled.
+    /// Goes on with `flush`, which has taken time since `began`, until `interrupt` is cancelled.
     pub(crate) fn new(
         courier: &'a Courier,
         flush: &FlushRow,
+        began: Instant,
         interrupt: &CancellationToken,
         tell: Tell<'a>,
     ) -> Self {
@@ -78,7 +79,7 @@ impl<'a> Run<'a> {
             waiting: Waiting::default(),
         };
         let state = Mutex::new(State { report: FlushReport::nothing(), suspects: 0 });
-        Self { courier, flush: flush.id, kind: flush.kind, attempts, tell, began: Instant::now(), state }
+        Self { courier, flush: flush.id, kind: flush.kind, attempts, tell, began, state }
     }
 
     /// Sends the batches that wait for an attempt, one after the other; whether the flush goes on. `until_none_of`
@@ -110,10 +111,14 @@ impl<'a> Run<'a> {
         loop {
             let Formed { batch, seen } = next;
             let Some(batch) = batch else {
-                if !lanes.wait_for_others(seen, &self.attempts.interrupt).await {
-                    return Ok(());
+                match lanes.wait_for_others(seen, &self.attempts.interrupt).await {
+                    Others::MovedOn => next = self.form(lanes, shard).await?,
+                    Others::Finished => return Ok(()),
+                    Others::Interrupted => {
+                        self.end(FlushResult::Interrupted, None);
+                        return Ok(());
+                    }
                 }
-                next = self.form(lanes, shard).await?;
                 continue;
             };
             let (sent, formed) = tokio::join!(self.send_whole(batch), self.form(lanes, shard));

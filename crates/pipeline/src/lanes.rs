@@ -7,6 +7,17 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+/// What a lane that found nothing learns of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// One of them has formed a batch: it is worth looking again.
+    MovedOn,
+    /// None of them found anything either.
+    Finished,
+    /// The work is to end.
+    Interrupted,
+}
+
 /// What the lanes of one run know of each other.
 pub(crate) struct Lanes {
     count: u32,
@@ -36,9 +47,8 @@ impl Lanes {
         self.state.send_modify(|state| *state = State { formed: state.formed + 1, in_vain: 0 });
     }
 
-    /// A lane that looked in vain when `formed` batches had been formed waits until it is worth looking again;
-    /// `false` when nothing is left, or `interrupt` was cancelled.
-    pub(crate) async fn wait_for_others(&self, formed: u64, interrupt: &CancellationToken) -> bool {
+    /// A lane that looked in vain when `formed` batches had been formed waits for the others.
+    pub(crate) async fn wait_for_others(&self, formed: u64, interrupt: &CancellationToken) -> Others {
         self.state.send_modify(|state| {
             if state.formed == formed {
                 state.in_vain += 1;
@@ -47,10 +57,14 @@ impl Lanes {
         let mut watcher = self.state.subscribe();
         let is_news = |state: &State| state.formed != formed || state.in_vain >= self.count;
         tokio::select! {
+            // Who is through is through, even where an interrupt comes at the same moment.
             biased;
-            () = interrupt.cancelled() => false,
             // The sender lives in `self`, so there is always a state.
-            state = watcher.wait_for(is_news) => state.is_ok_and(|state| state.formed != formed),
+            state = watcher.wait_for(is_news) => match state {
+                Ok(state) if state.formed != formed => Others::MovedOn,
+                _ => Others::Finished,
+            },
+            () = interrupt.cancelled() => Others::Interrupted,
         }
     }
 }
@@ -65,7 +79,8 @@ mod tests {
         let never = CancellationToken::new();
         let seen = lanes.formed();
         let wait = || lanes.wait_for_others(seen, &never);
-        assert_eq!(tokio::join!(wait(), wait(), wait()), (false, false, false));
+        let end = Others::Finished;
+        assert_eq!(tokio::join!(wait(), wait(), wait()), (end, end, end));
     }
 
     #[tokio::test]
@@ -79,10 +94,10 @@ mod tests {
             lanes.wait_for_others(lanes.formed(), &never).await
         };
         let first = async {
-            assert!(lanes.wait_for_others(seen, &never).await, "a batch was formed since");
+            assert_eq!(lanes.wait_for_others(seen, &never).await, Others::MovedOn);
             lanes.wait_for_others(lanes.formed(), &never).await
         };
-        assert_eq!(tokio::join!(first, second), (false, false));
+        assert_eq!(tokio::join!(first, second), (Others::Finished, Others::Finished));
     }
 
     #[tokio::test]
@@ -91,6 +106,6 @@ mod tests {
         let interrupt = CancellationToken::new();
         let waiting = lanes.wait_for_others(lanes.formed(), &interrupt);
         let interrupting = async { interrupt.cancel() };
-        assert!(!tokio::join!(waiting, interrupting).0);
+        assert_eq!(tokio::join!(waiting, interrupting).0, Others::Interrupted);
     }
 }

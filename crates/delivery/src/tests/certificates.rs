@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -48,9 +49,9 @@ fn serving(identity: &Identity) -> (String, JoinHandle<bool>) {
     serving_known(identity, None)
 }
 
-/// The same; with `clients` it wants to see a certificate that this one vouches for, as a security server does whose
-/// client subsystem is set to HTTPS.
-fn serving_known(identity: &Identity, clients: Option<&Identity>) -> (String, JoinHandle<bool>) {
+/// The same; with `clients` it wants to see a certificate that this authority vouches for, as a security server does
+/// whose client subsystem is set to HTTPS.
+fn serving_known(identity: &Identity, clients: Option<&str>) -> (String, JoinHandle<bool>) {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
     let chain: Vec<CertificateDer<'static>> = vec![identity.certificate.der().clone()];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -61,7 +62,7 @@ fn serving_known(identity: &Identity, clients: Option<&Identity>) -> (String, Jo
         None => builder.with_no_client_auth(),
         Some(clients) => {
             let mut roots = RootCertStore::empty();
-            roots.add(clients.certificate.der().clone()).unwrap();
+            roots.add(CertificateDer::from_pem_slice(clients.as_bytes()).unwrap()).unwrap();
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.unwrap())
         }
@@ -120,10 +121,10 @@ async fn a_certificate_that_is_not_trusted_is_shown_with_the_line_that_would_tru
 #[tokio::test]
 async fn a_server_that_wants_to_know_who_calls_is_shown_the_connector_s_certificate() {
     let server = self_made("127.0.0.1");
-    let client = self_made("conector");
-    let stranger = self_made("otro");
+    let (authority, client) = issued(&params("conector"));
+    let (_, stranger) = issued(&params("otro"));
     let meet = async |shown: Option<&Identity>| {
-        let (url, serving) = serving_known(&server, Some(&client));
+        let (url, serving) = serving_known(&server, Some(&authority));
         let tls_client = shown.map(|identity| ClientIdentity {
             certificate_pem: identity.certificate.pem().into_bytes(),
             key_pem: Secret::new(identity.key.serialize_pem()),
