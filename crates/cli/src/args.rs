@@ -132,8 +132,11 @@ pub enum Command {
     /// It takes records like the dashboard, refuses what the dashboard would refuse, shows what it has
     /// received, and can be told to fail in every way a network and a server can. Nothing leaves this
     /// machine.
-    #[command(after_help = "Examples:\n  bitacora tablero\n  bitacora tablero --fault 503:3\n  curl \
-                            http://127.0.0.1:9188/_tablero/summary")]
+    #[command(
+        after_help = "Examples:\n  bitacora tablero\n  bitacora tablero --fault 503:3\n  bitacora tablero --fault \
+                            x-road=server.clientproxy.unknown_member\n  curl \
+                            http://127.0.0.1:9188/_tablero/summary"
+    )]
     Tablero(TableroArgs),
 }
 
@@ -328,6 +331,9 @@ pub struct TableroArgs {
     /// Demand this api-key header of every POST
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
+    /// List this service at GET /services, and refuse records of services that are not listed; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub service: Vec<String>,
 }
 
 fn day(text: &str) -> Result<NaiveDate, String> {

@@ -169,7 +169,10 @@ pub(crate) fn delivery_settings(config: &Config) -> DeliverySettings {
         group_by: config.delivery.group_by,
         precision: config.delivery.timestamps,
         retry: config.delivery.retry.clone(),
-        window: config.backfill.window,
+        concurrency: config.delivery.concurrency,
+        requests_per_minute: config.delivery.requests_per_minute,
+        window: config.delivery.window,
+        backfill_window: config.backfill.window,
         alert_after_failures: config.alerts.after_failures,
     }
 }

@@ -31,7 +31,7 @@
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
 //! - `history`, `absorb_history`: tables of which each row is a status change
-//! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
+//! - `flush`, `form`, `shard`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `audit`, `audit_compare`, `audit_owed`, `tally`: the table compared with what was told; `repair`: telling what differs
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
@@ -70,6 +70,7 @@ mod retry;
 mod row_owner;
 mod schema;
 mod settle;
+mod shard;
 mod staged;
 mod tally;
 mod verdict;
@@ -82,6 +83,7 @@ pub use delta::Delta;
 pub use error::{LedgerError, LedgerErrorKind};
 pub use explain::{LifeEvent, LifeState};
 pub use flush::{FlushId, FlushKind, FlushResult, FlushRow};
+pub use form::Limits;
 pub use gap::{Gap, GapFound, GapId, OpenGap};
 pub use ingest::{Captured, Entry, Ingest, RejectedRow};
 pub use ledger::Ledger;
@@ -94,6 +96,7 @@ pub use reader::LedgerReader;
 pub use repair::{Repair, RepairAt};
 pub use retry::{Discard, Resolution};
 pub use settle::Settled;
+pub use shard::Shard;
 pub use staged::StagedRows;
 pub use tally::Tallies;
 pub use verdict::Acknowledgement;

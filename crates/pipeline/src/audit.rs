@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::ingest::{month_of, require_keys, stage};
-use crate::pace::{self, Pace};
+use crate::throttle::{self, Throttle};
 use crate::settings::CaptureSettings;
 
 /// How often the ledger is asked how far it is.
@@ -118,7 +118,7 @@ impl<S: Source> Auditor<S> {
         let month = self.month.map(|month| BTreeSet::from([month]));
         let in_pages = self.paged(month.as_ref());
         let patience = self.settings.snapshot_max;
-        if month.is_none() && pace::time_for(rows, self.settings.rows_per_second) <= patience {
+        if month.is_none() && throttle::time_for(rows, self.settings.rows_per_second) <= patience {
             let one_pass = self.read(&SnapshotPlan::OnePass, told, async |page| Ok(table.add_page(&page)));
             if let Ok(read) = tokio::time::timeout(patience, one_pass).await {
                 return read.map(|_| ());
@@ -238,7 +238,7 @@ impl<S: Source> Auditor<S> {
         mut take: impl AsyncFnMut(StagedPage) -> Result<(), PipelineError>,
     ) -> Result<Option<Position>, PipelineError> {
         let mut snapshot = self.source.snapshot(plan).await?;
-        let mut pace = Pace::new(self.settings.rows_per_second);
+        let mut throttle = Throttle::new(self.settings.rows_per_second);
         let moment = Utc::now().timestamp_micros();
         let doing = match plan {
             SnapshotPlan::Opened { .. } => "months that differ",
@@ -253,14 +253,14 @@ impl<S: Source> Auditor<S> {
             take(page).await?;
             scanned += rows as u64;
             told(scanned, doing);
-            pace.keep(rows).await;
+            throttle.keep(rows).await;
         }
         Ok(fence)
     }
 
     /// How to read what was opened in these months in pages; everything without.
     fn paged(&self, months: Option<&BTreeSet<u32>>) -> SnapshotPlan {
-        let rows = pace::page_rows(self.settings.rows_per_second);
+        let rows = throttle::page_rows(self.settings.rows_per_second);
         match months.and_then(days_of) {
             Some(days) => SnapshotPlan::Opened { days, rows },
             None => SnapshotPlan::Pages { after: None, rows },

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::error::PipelineError;
 use crate::ingest::{require_keys, stage};
 use crate::ledger_thread::LedgerThread;
-use crate::pace::{self, Pace};
+use crate::throttle::{self, Throttle};
 use crate::settings::CaptureSettings;
 
 /// Pages that may wait for their fences, in the ledger: enough not to wait for the stream after every page, where an idle
@@ -46,7 +46,7 @@ pub(crate) struct Copier<S> {
 impl<S: Source> Copier<S> {
     /// Whether a copy of about `rows` rows would keep its transaction open for too long.
     pub(crate) fn too_long(&self, rows: Option<u64>) -> bool {
-        pace::time_for(rows.unwrap_or(0), self.settings.rows_per_second) > self.settings.snapshot_max
+        throttle::time_for(rows.unwrap_or(0), self.settings.rows_per_second) > self.settings.snapshot_max
     }
 
     /// Copies `snapshot` whole. `Ok(false)` when it took longer than a transaction may stay open: what was
@@ -58,7 +58,7 @@ impl<S: Source> Copier<S> {
     ) -> Result<bool, PipelineError> {
         let started = Instant::now();
         let moment = Utc::now().timestamp_micros();
-        let mut pacer = Pace::new(self.settings.rows_per_second);
+        let mut throttle = Throttle::new(self.settings.rows_per_second);
         let mut gathered = StagedPage::default();
         loop {
             let full = (gathered.scanned >= COMMIT_ROWS).then(|| std::mem::take(&mut gathered));
@@ -72,7 +72,7 @@ impl<S: Source> Copier<S> {
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
             }
-            pacer.keep(rows).await;
+            throttle.keep(rows).await;
         }
         self.store(copy, Some(gathered)).await?;
         Ok(true)
@@ -94,10 +94,10 @@ impl<S: Source> Copier<S> {
         waiting: mpsc::Sender<WaitingPage>,
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
-        let rows = pace::page_rows(self.settings.rows_per_second);
+        let rows = throttle::page_rows(self.settings.rows_per_second);
         let plan = SnapshotPlan::Pages { after: after.take(), rows };
         let mut snapshot = self.source.snapshot(&plan).await?;
-        let mut pacer = Pace::new(self.settings.rows_per_second);
+        let mut throttle = Throttle::new(self.settings.rows_per_second);
         loop {
             let place = places.clone().acquire_owned().await;
             place.map_err(|_| PipelineError::Stopped)?.forget();
@@ -108,7 +108,7 @@ impl<S: Source> Copier<S> {
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
-            pacer.keep(rows).await;
+            throttle.keep(rows).await;
         }
     }
 

@@ -21,14 +21,16 @@
 //! - [`capture`]: connect, begin, repair, stream, reconnect
 //! - [`copier`]: snapshots into the ledger, exact and fenced
 //! - [`ingest`]: row changes to ledger entries
-//! - `audit`: the table compared with what the dashboard was told; `pace`: how fast the table may be read
-//! - [`courier`], `flush_run`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `audit`: the table compared with what the dashboard was told; `throttle`: how fast the table may be read
+//! - [`courier`], `flush_run`, `lanes`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `pace`, `hours`, `body_limit`, `waiting`: how fast, when, how large; and how long the endpoint takes
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
 
 mod audit;
+mod body_limit;
 mod capture;
 mod copier;
 mod courier;
@@ -37,7 +39,9 @@ mod delivery_loop;
 mod error;
 mod flush_run;
 mod health;
+mod hours;
 mod ingest;
+mod lanes;
 mod ledger_thread;
 mod pace;
 mod pipeline;
@@ -47,7 +51,9 @@ mod schedule;
 mod settings;
 mod status;
 mod stream_pump;
+mod throttle;
 mod upkeep;
+mod waiting;
 mod window;
 
 pub use audit::{Auditor, Comparison, Told};

@@ -35,6 +35,6 @@ mod wire;
 mod tests;
 
 pub use contract::Record;
-pub use fault::{Fault, FaultError, FaultKind};
+pub use fault::{Fault, FaultError, FaultKind, XRoadCode};
 pub use server::{StartError, Tablero, TableroConfig, serve};
 pub use store::{Attempt, Received, Summary};

@@ -27,15 +27,17 @@ pub struct TableroConfig {
     pub fault: Fault,
     /// The value that the header `api-key` must have, where one is wanted.
     pub api_key: Option<String>,
+    /// The institution's services. Where there are any they are listed, and records of others are refused.
+    pub services: Vec<String>,
     /// The largest body that it takes, in bytes. A NestJS service without settings takes 102 400.
     pub body_limit: usize,
 }
 
 impl Default for TableroConfig {
-    /// Any free port of this machine, no fault, no key, 10 MiB.
+    /// Any free port of this machine, no fault, no key, no list of services, 10 MiB.
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen, fault: Fault::default(), api_key: None, body_limit: BODY_LIMIT }
+        Self { listen, fault: Fault::default(), api_key: None, services: Vec::new(), body_limit: BODY_LIMIT }
     }
 }
 
@@ -71,6 +73,7 @@ impl Tablero {
             store: Store::new(),
             schedule: Mutex::new(FaultSchedule::new(config.fault)),
             api_key: config.api_key,
+            services: config.services,
             body_limit: config.body_limit,
         });
         let stop = CancellationToken::new();

@@ -13,8 +13,13 @@ use super::Context;
 pub(crate) async fn tablero(context: &Context, args: TableroArgs) -> Result<Exit, Failure> {
     let fault = fault(&args.fault)?;
     let told = fault.to_string();
-    let config =
-        TableroConfig { listen: args.listen, fault, api_key: args.api_key, ..TableroConfig::default() };
+    let config = TableroConfig {
+        listen: args.listen,
+        fault,
+        api_key: args.api_key,
+        services: args.service,
+        ..TableroConfig::default()
+    };
     let mut tablero = Tablero::start(config).await.map_err(|error| {
         Failure::from_error(&error)
             .with_hint("stop the program that has the address, or choose another --listen")

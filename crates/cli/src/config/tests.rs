@@ -12,6 +12,8 @@ use pipeline::{GroupBy, Times};
 
 use super::*;
 
+mod delivery;
+
 const LEAST: &str = r#"
 [source]
 engine = "postgres"

@@ -28,3 +28,5 @@ mod model;
 mod pruning;
 #[cfg(test)]
 mod quarantine;
+#[cfg(test)]
+mod shards;
