@@ -26,6 +26,7 @@
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
+//! - `pulse`: whether the loops still turn
 
 mod capture;
 mod copier;
@@ -38,6 +39,7 @@ mod health;
 mod ingest;
 mod ledger_thread;
 mod pipeline;
+mod pulse;
 mod quarantine;
 mod room;
 mod schedule;
