@@ -26,3 +26,5 @@ mod model;
 mod pruning;
 #[cfg(test)]
 mod quarantine;
+#[cfg(test)]
+mod versions;
