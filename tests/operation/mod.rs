@@ -4,11 +4,15 @@
 //! - `explain`: the life of one request
 //! - `quarantine`: what could not be sent
 //! - `status`: `status --json`, the status page, health and metrics
+//! - `supervised`: the daemon under a service manager
+//! - `uninstall`: taking the connector out of the database
 
 mod commands;
 mod explain;
 mod quarantine;
 mod status;
+mod supervised;
+mod uninstall;
 
 use crate::postgres::{Distribution, Postgres};
 

@@ -26,7 +26,7 @@ pub mod value;
 
 pub use condition::{Condition, Literal, Operator, Test};
 pub use error::{BoxError, Retry, SourceError, SourceErrorKind};
-pub use finding::{Finding, Severity, Statement};
+pub use finding::{Finding, Removal, Severity, Statement};
 pub use position::{Checkpoint, Position, ServerIdentity};
 pub use record::{Batch, Change, Incident, Operation, Transaction};
 pub use source::{

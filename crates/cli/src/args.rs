@@ -127,6 +127,16 @@ pub enum Command {
         arg_required_else_help = true
     )]
     Quarantine(QuarantineArgs),
+    /// Take away what bitacora has in the database
+    ///
+    /// Prints the statements that drop what only this configuration needs: on PostgreSQL the replication slot and the
+    /// publication, on SQL Server the capture instance that `setup` made, on MySQL and MariaDB nothing. Then it asks,
+    /// and runs them with the configuration's own user. It says what stays: the user, the server's settings, the
+    /// ledger. While a daemon runs it refuses.
+    #[command(
+        after_help = "Examples:\n  bitacora uninstall --dry-run > for-the-dba.sql\n  bitacora uninstall"
+    )]
+    Uninstall(UninstallArgs),
     /// Run a simulator of the dashboard
     ///
     /// It takes records like the dashboard, refuses what the dashboard would refuse, shows what it has
@@ -138,6 +148,18 @@ pub enum Command {
                             http://127.0.0.1:9188/_tablero/summary"
     )]
     Tablero(TableroArgs),
+    /// Print what a shell needs to complete commands and options
+    ///
+    /// The Debian package installs it for bash, zsh and fish.
+    #[command(after_help = "Example:\n  bitacora completions bash > /etc/bash_completion.d/bitacora")]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    ///
+    /// With --dir, one page for each command is written. The Debian package installs them.
+    #[command(
+        after_help = "Examples:\n  bitacora man | man -l -\n  bitacora man --dir /usr/local/share/man/man1"
+    )]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -317,6 +339,33 @@ pub enum QuarantineKind {
     Rows,
     /// Records that the dashboard refuses
     Records,
+}
+
+/// `bitacora uninstall`.
+#[derive(Debug, Clone, Args)]
+pub struct UninstallArgs {
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Only print the statements; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `bitacora completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `bitacora man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Write one page for each command into this folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `bitacora tablero`.

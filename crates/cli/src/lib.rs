@@ -10,6 +10,7 @@
 //! - `engine`: whichever engine the configuration names
 //! - `control`: how commands reach a running daemon
 //! - `serve`: status page, health and metrics
+//! - `service_manager`: what systemd is told
 //! - `logging`, `stop`: log lines and signals
 
 pub mod args;
@@ -22,6 +23,7 @@ pub mod exit;
 mod logging;
 mod progress;
 mod serve;
+mod service_manager;
 mod stop;
 mod terminal;
 

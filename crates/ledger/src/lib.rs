@@ -26,7 +26,7 @@
 //! - No step holds more than a batch, a page or a slice of a copy in memory.
 //!
 //! # Layout
-//! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
+//! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `owner`, `schema`, `meta`: the file
 //! - `ingest`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
@@ -59,6 +59,7 @@ mod ledger;
 mod lock;
 mod log_row;
 mod meta;
+mod owner;
 mod packing;
 mod progress;
 mod prune;

@@ -20,7 +20,7 @@ impl LedgerReader {
     /// Opens the ledger in `dir`.
     ///
     /// # Errors
-    /// [`LedgerErrorKind::Missing`] when there is none, [`LedgerErrorKind::NewerSchema`] and
+    /// [`LedgerErrorKind::Missing`] when there is none, [`LedgerErrorKind::OlderSchema`], [`LedgerErrorKind::NewerSchema`] and
     /// [`LedgerErrorKind::Damaged`] when it cannot be understood.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let connection = connect(dir)?;

@@ -22,6 +22,7 @@ use crate::copier::Copier;
 use crate::error::PipelineError;
 use crate::health::{Health, SourceState, describe};
 use crate::ledger_thread::LedgerThread;
+use crate::pulse::{BEAT_EVERY, Pulse};
 use crate::room::Room;
 use crate::settings::CaptureSettings;
 use crate::stream_pump::Pump;
@@ -50,6 +51,8 @@ pub(crate) struct Capture<S> {
     pub(crate) copy_asked: Arc<Notify>,
     /// Whether the ledger may grow.
     pub(crate) room: Room,
+    /// Told that this loop lives.
+    pub(crate) pulse: Pulse,
 }
 
 impl<S: Source> Capture<S> {
@@ -59,9 +62,16 @@ impl<S: Source> Capture<S> {
     /// When the very first connection fails for a cause that only an operator can mend (or, for a command
     /// that someone watches, for any cause), and when the ledger fails.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), PipelineError> {
-        let result = tokio::select! {
-            result = self.keep_streaming() => result,
-            () = stop.cancelled() => Ok(()),
+        let result = {
+            let mut streaming = std::pin::pin!(self.keep_streaming());
+            loop {
+                // In the same task, so that work which does not come back to its waiting holds the beat up as well.
+                tokio::select! {
+                    result = &mut streaming => break result,
+                    () = stop.cancelled() => break Ok(()),
+                    () = tokio::time::sleep(BEAT_EVERY) => self.pulse.beat(),
+                }
+            }
         };
         if let Err(error) = &result {
             self.health.update(|inner| inner.last_error = Some(describe(error)));

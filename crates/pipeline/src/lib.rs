@@ -28,6 +28,7 @@
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - [`health`]: what is going on, as others may see it
+//! - `pulse`: whether the loops still turn
 
 mod audit;
 mod body_limit;
@@ -45,6 +46,7 @@ mod lanes;
 mod ledger_thread;
 mod pace;
 mod pipeline;
+mod pulse;
 mod quarantine;
 mod room;
 mod schedule;

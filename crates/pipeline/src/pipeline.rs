@@ -21,6 +21,7 @@ use crate::delivery_loop::{BackfillNews, DeliveryLoop, Job};
 use crate::error::PipelineError;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
+use crate::pulse::{Pulse, expect_alive};
 use crate::quarantine::{RetryReport, retry_quarantine};
 use crate::room::Room;
 use crate::settings::Settings;
@@ -89,7 +90,7 @@ impl Pipeline {
         let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let room = Room::new(settings.upkeep.ledger_bytes_max);
+        let (room, pulse) = (Room::new(settings.upkeep.ledger_bytes_max), Pulse::default());
         let zone = settings.capture.zone;
         let (mapping_sender, mapping) = watch::channel(Arc::new(mapping));
         let capture = Capture {
@@ -101,6 +102,7 @@ impl Pipeline {
             captured: captured.clone(),
             copy_asked: copy_asked.clone(),
             room: room.clone(),
+            pulse: pulse.clone(),
         };
         let upkeep = Upkeep {
             ledger: ledger.clone(),
@@ -122,7 +124,7 @@ impl Pipeline {
             tasks.spawn(deliveries.run(stop.clone()));
         }
         let mapping = Arc::new(mapping_sender);
-        let requests = Requests { ledger, health, jobs, news, copy_asked, engine, mapping, zone };
+        let requests = Requests { ledger, health, pulse, jobs, news, copy_asked, engine, mapping, zone };
         Ok(Self { requests, stop, tasks })
     }
 
@@ -159,6 +161,7 @@ impl Pipeline {
 pub struct Requests {
     ledger: LedgerThread,
     health: Health,
+    pulse: Pulse,
     jobs: mpsc::Sender<Job>,
     news: watch::Receiver<BackfillNews>,
     copy_asked: Arc<Notify>,
@@ -178,6 +181,14 @@ impl Requests {
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether the loops that must never stand still have shown life `within` this time.
+    ///
+    /// # Errors
+    /// Which of them has not.
+    pub async fn expect_alive(&self, within: Duration) -> Result<(), PipelineError> {
+        expect_alive(&self.pulse, &self.ledger, within).await
     }
 
     /// Maps and sends quarantined items again with `mended`, by which new changes are mapped from now on.

@@ -3,14 +3,17 @@
 mod audit;
 mod backfill;
 mod check;
+mod completions;
 mod explain;
 mod flush;
 mod init;
+mod man;
 mod quarantine;
 mod run;
 mod setup;
 mod status;
 mod tablero;
+mod uninstall;
 
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +54,9 @@ pub(crate) async fn dispatch(cli: Cli, stop: CancellationToken) -> Result<Exit, 
         Command::Quarantine(args) => {
             within_grace(Box::pin(quarantine::quarantine(&context, args)), &stop).await
         }
+        Command::Uninstall(args) => or_stopped(Box::pin(uninstall::uninstall(&context, &args)), &stop).await,
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
         Command::Tablero(args) => within_grace(Box::pin(tablero::tablero(&context, args)), &stop).await,
     }
 }

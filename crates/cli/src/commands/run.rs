@@ -9,6 +9,7 @@ use crate::config::Secrets;
 use crate::daemon::{Daemon, Mode, hold};
 use crate::exit::{Exit, Failure};
 use crate::serve;
+use crate::service_manager::ServiceManager;
 
 /// The daemon, until it is told to stop.
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
@@ -25,10 +26,17 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
         serve::start(listener, daemon.pipeline.requests(), context.stop.clone());
     }
     tracing::info!("bitacora {} runs", env!("CARGO_PKG_VERSION"));
+    let manager = ServiceManager::of_environment();
+    manager.ready();
+    let requests = daemon.pipeline.requests();
     let failure = tokio::select! {
         () = context.stop.cancelled() => None,
         failed = daemon.pipeline.failed() => failed.err(),
+        () = manager.keep_alive(&requests) => None,
     };
+    // Once nobody holds them, the ledger can close.
+    drop(requests);
+    manager.stopping();
     daemon.pipeline.shut_down().await;
     match failure {
         None => Ok(Exit::Done),

@@ -54,6 +54,18 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     parse_in(Path::new(""), text, Secrets::Needed)
 }
 
+#[test]
+fn the_configurations_of_the_rehearsal_with_docker_are_whole() {
+    for text in [
+        include_str!("../../../../packaging/compose/postgres.toml"),
+        include_str!("../../../../packaging/compose/mysql.toml"),
+        include_str!("../../../../packaging/compose/mariadb.toml"),
+    ] {
+        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD");
+        parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
 /// The message about `text`.
 fn mistakes(text: &str) -> String {
     parse(text).expect_err("the text holds mistakes").to_string()

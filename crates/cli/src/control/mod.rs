@@ -44,8 +44,10 @@ impl Address {
     /// Writes the file readable by the owner alone, whole or not at all.
     fn write(&self, dir: &Path) -> std::io::Result<()> {
         let half = dir.join("control.json.new");
+        // One that a crash has left behind may belong to somebody else.
+        drop(fs::remove_file(&half));
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&half)?;

@@ -30,3 +30,5 @@ mod pruning;
 mod quarantine;
 #[cfg(test)]
 mod shards;
+#[cfg(test)]
+mod versions;
