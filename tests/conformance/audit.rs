@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::filter::only;
+use super::history::history;
 use crate::support::backend::{Backend, Session};
-use crate::support::config::{Config, replace};
 use crate::support::heavy;
 use crate::support::load::{Load, seed};
 use crate::support::scene::Scene;
@@ -128,14 +128,9 @@ pub(crate) async fn what_a_lost_log_hid_is_found_and_repaired<B: Backend>() {
     assert_eq!(counts(&audit(&scene, &["--repair"], 0).await), [3, 0, 0, 0, 1, 0]);
 }
 
-/// Watches the table of status changes.
-fn history(config: &mut Config) {
-    replace(&mut config.source, "solicitudes", "historia");
-    replace(&mut config.source, "[source]\n", "[source]\nrows = \"history\"\n");
-}
-
 pub(crate) async fn of_a_history_each_row_is_compared<B: Backend>() {
     let scene = Scene::<B>::own(history).await;
+    scene.backend.capture("historia").await;
     for estado in ["REVISION", "APROBADA"] {
         scene.open(&format!("S-{estado}"), "RECIBIDA").await;
         scene.pass(&format!("S-{estado}"), estado).await;

@@ -23,7 +23,8 @@ mod types;
 pub(crate) use backend::{Distribution, Postgres, V18};
 
 crate::conformance::suite!(distribution: Postgres<Distribution>);
-crate::conformance::suite!(version_18: Postgres<V18>);
+crate::conformance::suite!(quick version_18: Postgres<V18>);
+crate::conformance::tests! { Postgres<Distribution>, disk::a_full_ledger_stops_capture_and_loses_nothing }
 
 /// Makes each of the named cases a test on both versions.
 macro_rules! on_both_versions {

@@ -16,6 +16,8 @@ use crate::support::wait::{SOON, eventually};
 pub(crate) struct SqlServer {
     server: Held,
     database: String,
+    /// The captured tables of the schema `dbo`.
+    captured: std::sync::Mutex<Vec<String>>,
 }
 
 enum Held {
@@ -66,7 +68,7 @@ const TABLE: [&str; 3] = [
         estado varchar(20) NOT NULL,
         fecha_apertura datetime2(6) NOT NULL,
         fecha_modificacion datetime2(6) NOT NULL,
-        nota nvarchar(max) NULL)",
+        nota nvarchar(400) NULL)",
     "CREATE TABLE dbo.historia (
         seq bigint IDENTITY NOT NULL PRIMARY KEY,
         numero nvarchar(40), servicio varchar(10), estado varchar(20),
@@ -85,10 +87,13 @@ const TABLE: [&str; 3] = [
 
 const WITHOUT_HISTORY: &str = "SET CONTEXT_INFO 0x01";
 
-/// All columns: a row change counts whether it is of a mapped column or not.
-pub(crate) const ENABLE: &str =
-    "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'solicitudes',
-    @role_name = NULL, @supports_net_changes = 0";
+/// Has all columns of a table captured: a row change counts whether it is of a mapped column or not.
+pub(crate) fn enabling(table: &str) -> String {
+    format!(
+        "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'{table}',
+        @role_name = NULL, @supports_net_changes = 0"
+    )
+}
 
 impl Backend for SqlServer {
     type Session = Client;
@@ -117,7 +122,12 @@ impl Backend for SqlServer {
         for statement in TABLE {
             client.run(statement).await;
         }
-        client.run(ENABLE).await;
+        self.capture("solicitudes").await;
+    }
+
+    async fn capture(&self, table: &str) {
+        self.client().await.run(&enabling(table)).await;
+        self.captured.lock().unwrap().push(table.to_owned());
     }
 
     async fn session(&self) -> Result<Client, String> {
@@ -164,9 +174,15 @@ impl Backend for SqlServer {
 
     /// The instance goes with all that it has captured, and another one takes its name.
     async fn lose_log(&self) {
-        let disable = "EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'solicitudes',
-            @capture_instance = N'all'";
-        self.client().await.run(&format!("{disable}; {ENABLE}")).await;
+        let client = self.client().await;
+        let captured = self.captured.lock().unwrap().clone();
+        for table in captured {
+            let disable = format!(
+                "EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'{table}',
+                @capture_instance = N'all'"
+            );
+            client.run(&format!("{disable}; {}", enabling(&table))).await;
+        }
     }
 
     async fn insert_many(&self, rows: u64, first_day: &str) {
@@ -230,7 +246,7 @@ impl SqlServer {
             Held::Real(_) => format!("bitacora_{process}_{number}"),
             _ => format!("tramites_{number}"),
         };
-        let backend = Self { server, database };
+        let backend = Self { server, database, captured: std::sync::Mutex::default() };
         backend.address().create_database(backend.database()).await.unwrap();
         backend
     }

@@ -62,7 +62,7 @@ const IDS: [(&str, &str, &str); 6] = [
     ("decimal(12, 2)", "7.5", "7.50"),
     ("char(8)", "'AB'", "AB"),
     ("nchar(8)", "N'ñ'", "ñ"),
-    ("nvarchar(max)", "N'日本'", "日本"),
+    ("nvarchar(400)", "N'日本'", "日本"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ fn a_small_demonstration_on_sql_servers_stand_in_proves_that_everything_arrived(
 
 fn everything_arrives(engine: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_demo"))
-        .args(["--engine", engine, "--requests", "6000", "--seconds", "4"])
+        .args(["--engine", engine, "--requests", "2500", "--seconds", "3"])
         .stdin(Stdio::null())
         .output()
         .expect("the program of this package");

@@ -35,10 +35,13 @@ pub(super) fn findings(table: &Table) -> Vec<Finding> {
             Finding::warning(
                 "large_column",
                 format!("{} without a greatest length: {}", table.quoted(), large.join(", ")),
-                "the server leaves such a value out of what a row was before unless the change touched it; whether a \
-                 status changed is then told by what is known of the request",
+                "the server leaves such a value out of updates that do not touch it: an update that cannot be understood \
+                 without it goes to quarantine",
             )
-            .mended_by("a varchar with a length would do, where the values are ids or statuses"),
+            .mended_by(
+                "ALTER TABLE … ALTER COLUMN … nvarchar(400): a type with a length will do where the values are ids \
+                 or statuses; else map another column",
+            ),
         );
     }
     findings

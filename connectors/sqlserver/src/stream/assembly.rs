@@ -168,7 +168,8 @@ impl Open {
 }
 
 /// Puts back what capture left out of an update: texts without a greatest length that the change did not touch. What the
-/// row was is left out then, always; what it became is there, as far as the documentation goes.
+/// row was is left out then, always; what it became is there as far as the documentation goes, and was found to be left
+/// out as well (<https://github.com/debezium/debezium/pull/8078>).
 fn completed(before: Option<Row>, after: Row, mask: &[u8], large: &[(usize, MaskBit)]) -> (Option<Row>, Row) {
     let untouched: HashSet<usize> =
         large.iter().filter(|(_, bit)| !bit.is_set(mask)).map(|(place, _)| *place).collect();

@@ -60,10 +60,10 @@ impl Session {
             }
             let sequence = self.database.next_record();
             let (old, new) = if deferred { (1, 2) } else { (3, 4) };
-            let after = captured(table, instance, after);
+            let mut after = captured(table, instance, after);
             let mut before = captured(table, instance, before);
             if !deferred {
-                without_unchanged_large(instance, &mut before, &after);
+                without_unchanged_large(instance, &mut before, &mut after);
             }
             self.record(instance, tran, (sequence, old, &mask), &before)?;
             self.record(instance, tran, (sequence, new, &mask), &after)?;
@@ -126,10 +126,11 @@ fn captured(table: &Table, instance: &Instance, row: &Row) -> Vec<Cell> {
     instance.columns.iter().map(|(id, _, _)| cell(*id).unwrap_or(Cell::Null)).collect()
 }
 
-/// The row before an update tells values of `(max)` types only where they changed.
+/// An update's two rows tell values of `(max)` types only where they changed. The documentation says so of the row before;
+/// that the row after lacks them too was observed on SQL Server 2022 (<https://github.com/debezium/debezium/pull/8078>).
 ///
 /// <https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql#large-object-data-types>
-fn without_unchanged_large(instance: &Instance, before: &mut [Cell], after: &[Cell]) {
+fn without_unchanged_large(instance: &Instance, before: &mut [Cell], after: &mut [Cell]) {
     for (((_, _, of), old), new) in instance.columns.iter().zip(before).zip(after) {
         let large = matches!(
             of,
@@ -137,6 +138,7 @@ fn without_unchanged_large(instance: &Instance, before: &mut [Cell], after: &[Ce
         );
         if large && old == new {
             *old = Cell::Null;
+            *new = Cell::Null;
         }
     }
 }

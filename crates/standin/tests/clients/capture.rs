@@ -147,7 +147,7 @@ async fn a_reader_needs_the_columns_and_the_gating_role() {
         )
         .unwrap();
     server.capture_now("app").unwrap();
-    let mut config = config(server.port(), tiberius::EncryptionLevel::NotSupported);
+    let mut config = config(server.port());
     config.authentication(AuthMethod::sql_server("lee", "Pw-12345"));
     let mut reader = try_connect(config).await.unwrap();
     let hidden =

@@ -127,8 +127,8 @@ fn freetds_reads_the_same_rows_and_errors() {
 /// What python-tds reads, printed in Python's own way.
 const SCRIPT: &str = r#"
 import sys, pytds
-port, ca = int(sys.argv[1]), sys.argv[2]
-secure = {"cafile": ca, "validate_host": False} if ca else {}
+port, ca, login_only = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "login only"
+secure = {"cafile": ca, "validate_host": False, "enc_login_only": login_only} if ca else {}
 with pytds.connect("127.0.0.1", database="app", user="sa", password="Standin-Passw0rd", port=port, autocommit=True, timeout=20, **secure) as connection:
     cursor = connection.cursor()
     cursor.execute("SELECT id, servicio, nota, CAST(12.5 AS decimal(9,2)), CAST('2024-02-29T12:00:00.995' AS datetime), 0x0102 FROM solicitud WHERE id = %s", (1,))
@@ -142,8 +142,8 @@ with pytds.connect("127.0.0.1", database="app", user="sa", password="Standin-Pas
 "#;
 
 #[test]
-fn python_tds_reads_the_same_rows_and_changes_with_and_without_tls() {
-    for encryption in [Encryption::NotSupported, Encryption::Required] {
+fn python_tds_reads_the_same_rows_and_changes_with_every_kind_of_encryption() {
+    for encryption in [Encryption::NotSupported, Encryption::Off, Encryption::On, Encryption::Required] {
         let mut options = options();
         options.encryption = encryption;
         let server = started(options);
@@ -164,9 +164,10 @@ fn python_tds_reads_the_same_rows_and_changes_with_and_without_tls() {
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, server.certificate_pem()).unwrap();
         let trusted =
-            if encryption == Encryption::Required { ca.display().to_string() } else { String::new() };
+            if encryption == Encryption::NotSupported { String::new() } else { ca.display().to_string() };
+        let what = if encryption == Encryption::Off { "login only" } else { "all" };
         let mut script = Command::new("python3");
-        script.args(["-c", SCRIPT, &server.port().to_string(), &trusted]).env("PYTHONPATH", packages);
+        script.args(["-c", SCRIPT, &server.port().to_string(), &trusted, what]).env("PYTHONPATH", packages);
         let out = succeed(script.env("PYTHONIOENCODING", "utf-8"));
         let lines: Vec<&str> = out.lines().collect();
         let moment = "datetime.datetime(2024, 2, 29, 12, 0, 0, 997000)";
@@ -176,6 +177,6 @@ fn python_tds_reads_the_same_rows_and_changes_with_and_without_tls() {
                 .replace("12.50", "12.5")
         );
         assert_eq!(lines[1], "207");
-        assert_eq!(lines[2], "[(2, 1, 3, 'señal'), (3, 1, 3, None), (4, 1, 4, 'señal')]");
+        assert_eq!(lines[2], "[(2, 1, 3, 'señal'), (3, 1, 3, None), (4, 1, 4, None)]");
     }
 }

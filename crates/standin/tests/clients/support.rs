@@ -31,26 +31,24 @@ pub(crate) fn started(options: Options) -> Standin {
     server
 }
 
-pub(crate) fn config(port: u16, encryption: EncryptionLevel) -> Config {
+pub(crate) fn config(port: u16) -> Config {
     let mut config = Config::new();
     config.host("127.0.0.1");
     config.port(port);
     config.database("app");
     config.authentication(AuthMethod::sql_server("sa", "Standin-Passw0rd"));
-    config.encryption(encryption);
-    config.trust_cert();
+    config.encryption(EncryptionLevel::NotSupported);
     config
 }
 
 pub(crate) async fn try_connect(config: Config) -> tiberius::Result<Connection> {
-    drop(rustls::crypto::ring::default_provider().install_default());
     let stream = TcpStream::connect(config.get_addr()).await?;
     stream.set_nodelay(true)?;
     Box::pin(Client::connect(config, stream.compat_write())).await
 }
 
 pub(crate) async fn connect(port: u16) -> Connection {
-    try_connect(config(port, EncryptionLevel::NotSupported)).await.unwrap()
+    try_connect(config(port)).await.unwrap()
 }
 
 /// Every row of the first result, each cell as the client shows it.

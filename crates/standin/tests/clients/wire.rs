@@ -1,40 +1,24 @@
-//! Log-ins, encryption, types, long answers, errors and broken connections.
+//! Log-ins, types, long answers, errors and broken connections.
 
 use std::time::{Duration, Instant};
 
-use standin::{Action, Command, Encryption, Fault};
-use tiberius::{AuthMethod, EncryptionLevel};
+use standin::{Action, Command, Fault};
+use tiberius::AuthMethod;
 
 use crate::support::{config, connect, error, numbers, options, rows, run, started, try_connect};
-
-#[tokio::test]
-async fn every_kind_of_encryption_carries_a_query() {
-    for offered in [Encryption::NotSupported, Encryption::Off, Encryption::On, Encryption::Required] {
-        let mut options = options();
-        options.encryption = offered;
-        let server = started(options);
-        let wanted = match offered {
-            Encryption::NotSupported => EncryptionLevel::NotSupported,
-            Encryption::Off => EncryptionLevel::Off,
-            _ => EncryptionLevel::Required,
-        };
-        let mut client = try_connect(config(server.port(), wanted)).await.unwrap();
-        assert_eq!(numbers(&mut client, "SELECT 42").await, [42], "{offered:?}");
-    }
-}
 
 #[tokio::test]
 async fn log_ins_that_fail_say_why() {
     let server = started(options());
     let refused = |config| async move { try_connect(config).await.err().and_then(|error| error.code()) };
-    let mut wrong = config(server.port(), EncryptionLevel::NotSupported);
+    let mut wrong = config(server.port());
     wrong.authentication(AuthMethod::sql_server("sa", "wrong"));
     assert_eq!(refused(wrong).await, Some(18_456));
-    let mut nowhere = config(server.port(), EncryptionLevel::NotSupported);
+    let mut nowhere = config(server.port());
     nowhere.database("nada");
     assert_eq!(refused(nowhere).await, Some(4060));
     server.control(Command::Fault(Fault::once("sa", Action::RefuseLogin(40_613)))).unwrap();
-    assert_eq!(refused(config(server.port(), EncryptionLevel::NotSupported)).await, Some(40_613));
+    assert_eq!(refused(config(server.port())).await, Some(40_613));
     connect(server.port()).await;
 }
 
