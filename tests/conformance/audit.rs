@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::filter::only;
 use super::history::history;
 use crate::support::backend::{Backend, Session};
-use crate::support::config::{Config, replace};
 use crate::support::heavy;
 use crate::support::load::{Load, seed};
 use crate::support::scene::Scene;

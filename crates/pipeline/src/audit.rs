@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use change::{Days, Position, Snapshot, SnapshotPlan, Source};
 use chrono::{Datelike, Months, NaiveDate, Utc};
-use ledger::{Audit, AuditScope, KnownSide, LedgerError, MonthAudit, StagedPage, Tallies};
+use ledger::{Audit, AuditScope, LedgerError, MonthAudit, StagedPage, Tallies};
 use normalizer::Mapping;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -77,18 +77,22 @@ impl<S: Source> Auditor<S> {
     /// When the database or the ledger cannot be read, and when the capture stands still before the moment at which the
     /// table was read.
     pub async fn compare(&self, told: Told<'_>) -> Result<Comparison, PipelineError> {
-        let (dir, other) = (self.ledger_dir.clone(), self.ledger_dir.clone());
-        let (desk, other) = blocking(move || Ok((Audit::open(&dir)?, Audit::open(&other)?))).await?;
+        let dir = self.ledger_dir.clone();
+        let (desk, is_history, rows) = blocking(move || {
+            let desk = Audit::open(&dir)?;
+            let (is_history, rows) = (desk.is_history(), desk.known_rows()?);
+            Ok((Desk::new(desk), is_history, rows))
+        })
+        .await?;
         let read_at = Utc::now().timestamp_micros();
-        let mut table = Tallies::new(desk.is_history());
-        let rows = desk.known_rows()?;
-        let known = self.known(other, table.other_side());
+        let mut table = Tallies::new(is_history);
+        let (scope, tallies) = (self.scope(), table.other_side());
+        let known = desk.run(move |audit| audit.known(&scope, tallies));
         let (known, tallied) = tokio::join!(known, self.tally(&mut table, rows, told));
         let (known, ()) = (known?, tallied?);
         let mut differing = table.differing(&known.tallies);
         differing.retain(|month| self.scope().covers(*month));
         let mut months = known.months_but(&differing);
-        let desk = Desk::new(desk);
         if !differing.is_empty() {
             months.extend(self.compare_rows(&desk, &differing, told).await?);
         }
@@ -105,11 +109,6 @@ impl<S: Source> Auditor<S> {
             deletion_status: self.mapping.deletion_status(),
             month_of: Box::new(move |opening_at| month_of(opening_at, zone)),
         }
-    }
-
-    async fn known(&self, desk: Audit, tallies: Tallies) -> Result<KnownSide, PipelineError> {
-        let scope = self.scope();
-        blocking(move || desk.known(&scope, tallies)).await
     }
 
     /// Counts the month, or the whole table of about `rows` rows: in one pass, or in pages where that takes too long for
