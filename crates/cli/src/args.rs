@@ -383,6 +383,15 @@ pub struct TableroArgs {
     /// List this service at GET /services, and refuse records of services that are not listed; may be repeated
     #[arg(long, value_name = "ID")]
     pub service: Vec<String>,
+    /// Speak TLS with this certificate (PEM), as a security server does
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Let in only callers whose certificate one of these authorities (PEM) has issued
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 fn day(text: &str) -> Result<NaiveDate, String> {

@@ -227,7 +227,7 @@ impl Courier {
     ) -> Result<FlushReport, PipelineError> {
         let began = Instant::now();
         let flush = self.open(FlushKind::Backfill).await?;
-        let run = Run::new(self, &flush, began, interrupt, &|_| {});
+        let run = Run::new(self, &flush, began, interrupt, &|_| {}).ahead_of_the_delta();
         run.send_pending(Some(FlushKind::Backfill)).await?;
         run.settle_suspects().await
     }

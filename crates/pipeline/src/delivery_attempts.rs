@@ -67,8 +67,8 @@ impl Attempts<'_> {
         let started = Instant::now();
         let (mut attempts, mut unclear_refusals) = (0, 0);
         loop {
-            if let Some(until) = self.hours.closed_until(Utc::now()) {
-                return Ok(Outcome::Closed(until));
+            if let Some(outcome) = self.obstacle().await {
+                return Ok(outcome);
             }
             let Some(answer) = self.post(body.clone()).await else { return Ok(Outcome::Interrupted) };
             attempts += 1;
@@ -102,11 +102,21 @@ impl Attempts<'_> {
         }
     }
 
-    /// Waits for its turn and posts; `None` when it was interrupted.
-    async fn post(&self, body: Bytes) -> Option<Answer> {
-        if !self.unless_wanted(self.pace.turn()).await {
-            return None;
+    /// Waits for a turn to send; what keeps the batch from being sent then.
+    async fn obstacle(&self) -> Option<Outcome> {
+        let closed = || self.hours.closed_until(Utc::now()).map(Outcome::Closed);
+        if let Some(closed) = closed() {
+            return Some(closed);
         }
+        if !self.unless_wanted(self.pace.turn()).await {
+            return Some(Outcome::Interrupted);
+        }
+        // The turn may have come late.
+        closed()
+    }
+
+    /// Posts; `None` when it was interrupted.
+    async fn post(&self, body: Bytes) -> Option<Answer> {
         let grace = async {
             self.stop.cancelled().await;
             tokio::time::sleep(STOP_GRACE).await;

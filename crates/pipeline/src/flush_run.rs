@@ -82,6 +82,12 @@ impl<'a> Run<'a> {
         Self { courier, flush: flush.id, kind: flush.kind, attempts, tell, began, state }
     }
 
+    /// The same outside the hours of the backfill: what it has begun must be decided before the delta may leave.
+    pub(crate) fn ahead_of_the_delta(mut self) -> Self {
+        self.attempts.hours = Hours::of(&self.courier.settings, FlushKind::Delta);
+        self
+    }
+
     /// Sends the batches that wait for an attempt, one after the other; whether the flush goes on. `until_none_of`
     /// ends that early, once none of its kind waits.
     pub(crate) async fn send_pending(&self, until_none_of: Option<FlushKind>) -> Result<bool, PipelineError> {

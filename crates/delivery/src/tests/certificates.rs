@@ -16,12 +16,12 @@ use super::{ACKNOWLEDGED, config, listen, post, summary};
 use crate::{ClientIdentity, Delivery, DeliveryConfig, Secret, Verdict};
 
 /// A certificate with its key.
-struct Identity {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub(super) struct Identity {
+    pub(super) certificate: rcgen::Certificate,
+    pub(super) key: KeyPair,
 }
 
-fn params(name: &str) -> CertificateParams {
+pub(super) fn params(name: &str) -> CertificateParams {
     CertificateParams::new([name.to_owned()]).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn self_made(name: &str) -> Identity {
 }
 
 /// A private authority, in PEM, and a certificate that it has issued.
-fn issued(params: &CertificateParams) -> (String, Identity) {
+pub(super) fn issued(params: &CertificateParams) -> (String, Identity) {
     let mut authority = self::params("authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
@@ -122,7 +122,7 @@ async fn a_certificate_that_is_not_trusted_is_shown_with_the_line_that_would_tru
 async fn a_server_that_wants_to_know_who_calls_is_shown_the_connector_s_certificate() {
     let server = self_made("127.0.0.1");
     let (authority, client) = issued(&params("conector"));
-    let (_, stranger) = issued(&params("otro"));
+    let stranger = self_made("otro");
     let meet = async |shown: Option<&Identity>| {
         let (url, serving) = serving_known(&server, Some(&authority));
         let tls_client = shown.map(|identity| ClientIdentity {

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use normalizer::StatusChange;
-use tablero::{Fault, Tablero, TableroConfig};
+use tablero::{Fault, Tablero, TableroConfig, TlsIdentity};
 
+use super::certificates::{issued, params};
 use super::{PATIENCE, SHORT, config, summary};
-use crate::{Delivery, DeliveryConfig, Secret};
+use crate::{ClientIdentity, Delivery, DeliveryConfig, Secret};
 
 fn changes(count: usize) -> impl Iterator<Item = StatusChange> {
     (0..count).map(|number| StatusChange {
@@ -94,6 +95,32 @@ async fn the_services_are_those_that_the_dashboard_lists() {
     };
     assert_eq!(listed(&["102", "101"]).await, Some(vec!["101".to_owned(), "102".to_owned()]));
     assert_eq!(listed(&[]).await, None);
+}
+
+#[tokio::test]
+async fn the_simulator_rehearses_certificates_of_both_sides() {
+    let (server_authority, server) = issued(&params("127.0.0.1"));
+    let (client_authority, client) = issued(&params("conector"));
+    let tls = TlsIdentity {
+        certificate_pem: server.certificate.pem().into_bytes(),
+        key_pem: server.key.serialize_pem().into_bytes(),
+        clients_pem: Some(client_authority.into_bytes()),
+    };
+    let tablero = Tablero::start(TableroConfig { tls: Some(tls), ..TableroConfig::default() }).await.unwrap();
+    let known = ClientIdentity {
+        certificate_pem: client.certificate.pem().into_bytes(),
+        key_pem: Secret::new(client.key.serialize_pem()),
+    };
+    let trusted = || Some(server_authority.clone().into_bytes());
+    let meet = async |tls_ca_pem, tls_client| {
+        let config = DeliveryConfig { tls_ca_pem, tls_client, ..config(tablero.url()) };
+        let delivery = Delivery::new(config).unwrap();
+        summary(&delivery.post(batch(&delivery, 1)).await)
+    };
+    assert_eq!(meet(trusted(), Some(known.clone())).await, "acknowledged");
+    assert_eq!(meet(None, Some(known)).await, "halt tls_certificate");
+    assert_eq!(meet(trusted(), None).await, "halt tls_client_certificate");
+    assert_eq!(tablero.summary().records, 1);
 }
 
 #[tokio::test]

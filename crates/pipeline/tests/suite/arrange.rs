@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
 use delivery::{Delivery, DeliveryConfig, Precision, RetryPolicy};
-use ledger::{Captured, Entry, Ingest, Ledger};
+use ledger::{Captured, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows};
 use normalizer::StatusChange;
 use pipeline::{Courier, DeliverySettings, FlushReport, GroupBy, Health, LedgerThread};
 use tablero::{Tablero, TableroConfig};
@@ -57,7 +57,9 @@ impl Desk {
     pub(crate) fn captured(&mut self, requests: u32, rounds: u8) {
         let mut ledger = self.ledger();
         let checkpoint = Checkpoint { position: Position::new("0/0"), server: ServerIdentity::new("here") };
-        ledger.set_checkpoint(&checkpoint).unwrap();
+        if ledger.checkpoint().unwrap().is_none() {
+            ledger.set_checkpoint(&checkpoint).unwrap();
+        }
         let transaction =
             Arc::new(Transaction { position: Position::new("0/1"), committed_at: self.next_moment });
         let mut captured = Vec::new();
@@ -87,6 +89,28 @@ impl Desk {
         ledger.append(&[ingest]).unwrap();
     }
 
+    /// Copies so many requests with status 1, none of which `captured` knows, and asks for their backfill.
+    pub(crate) fn copied(&mut self, requests: u32) {
+        let mut ledger = self.ledger();
+        let copy = NewCopy { kind: CopyKind::Baseline, exact: true, at: self.next_moment };
+        let copy = ledger.begin_copy(&copy).unwrap();
+        let mut rows = StagedRows::default();
+        for request in 0..requests {
+            let request_id = format!("C{request}").into();
+            let (opening_at, modified_at) = (1_749_000_000_000_000, self.next_moment);
+            let row =
+                StatusChange { service_id: "101".into(), request_id, opening_at, status_id: 1, modified_at };
+            rows.push(&row, 202_506, None);
+        }
+        let page =
+            StagedPage { rows, scanned: u64::from(requests), at: self.next_moment, ..StagedPage::default() };
+        ledger.append_page(copy, &page).unwrap();
+        let checkpoint = Checkpoint { position: Position::new("0/0"), server: ServerIdentity::new("here") };
+        ledger.finish_copy(copy, Some(&checkpoint)).unwrap();
+        while ledger.settle(1000).unwrap().more {}
+        ledger.request_backfill(i64::MIN, i64::MAX, self.next_moment).unwrap();
+    }
+
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger::open(self.dir.path(), "courier test").unwrap()
     }
@@ -107,6 +131,14 @@ impl Desk {
             () = self.tablero.wait_for_requests(posts) => {}
         }
         self.closed(courier).await;
+    }
+
+    /// Delivers the backfill.
+    pub(crate) async fn backfill(&self) -> FlushReport {
+        let courier = self.courier();
+        let report = courier.backfill(&CancellationToken::new(), &|_| {}).await.unwrap();
+        self.closed(courier).await;
+        report
     }
 
     fn courier(&self) -> Courier {

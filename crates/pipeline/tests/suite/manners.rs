@@ -37,6 +37,29 @@ async fn a_window_that_closes_ends_the_flush_cleanly_and_the_next_night_goes_on(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_that_its_window_has_ended_holds_no_flush_up() {
+    let mut desk = Desk::new(|settings| settings.requests_per_minute = Some(1200)).await;
+    desk.copied(100);
+    desk.captured(5, 1);
+    let now = Utc::now();
+    let (opens, closes) = (now - TimeDelta::hours(2), now + TimeDelta::milliseconds(300));
+    desk.settings.backfill_window = Some(Window::new(opens.time(), closes.time(), chrono_tz::UTC));
+    let begun = desk.backfill().await;
+    assert_eq!(begun.result, FlushResult::Interrupted);
+    assert!((1..10).contains(&begun.batches), "{begun:?}");
+    // What the backfill has formed leaves ahead of the delta, and the rest waits for its own hours.
+    let report = desk.flush().await;
+    assert_eq!((report.result, report.records), (FlushResult::Acknowledged, 5));
+    let records = desk.tablero.records();
+    assert_eq!(records.iter().filter(|record| record.request_id.starts_with('R')).count(), 5);
+    assert!(records.len() < 100, "{} records", records.len());
+    assert_eq!(desk.backfill().await.result, FlushResult::Interrupted);
+    desk.settings.backfill_window = None;
+    assert_eq!(desk.backfill().await.result, FlushResult::Acknowledged);
+    assert_eq!((desk.tablero.summary().records, desk.tablero.summary().repeats), (105, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn posts_keep_to_the_pace_whatever_the_number_of_lanes() {
     let mut desk = Desk::new(|settings| {
         settings.concurrency = 3;

@@ -73,7 +73,8 @@ fn a_certificate_of_the_client_is_read_with_its_key() {
         ("tls_client_cert = \"cert.pem\"", "delivery.tls_client_cert: lacks its key"),
         ("tls_client_key = \"cert.pem\"", "holds no private key in PEM"),
     ] {
-        let told = parse_in(folder.path(), &with("delivery", lines), Secrets::Needed).unwrap_err().to_string();
+        let told =
+            parse_in(folder.path(), &with("delivery", lines), Secrets::Needed).unwrap_err().to_string();
         assert!(told.contains(expected), "{told}");
     }
 }
