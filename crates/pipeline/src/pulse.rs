@@ -75,7 +75,7 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let busy = tokio::spawn({
             let ledger = ledger.clone();
-            async move { ledger.call(move |_| Ok(drop(held.recv()))).await }
+            async move { ledger.call(move |_| Ok(held.recv().ok())).await }
         });
         let error = loop {
             pulse.beat();

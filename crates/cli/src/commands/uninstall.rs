@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_stays_is_printed_as_comments() {
-        let text = include_str!("../config/tests/whole.toml");
+        let text = include_str!("../../../../packaging/compose/postgres.toml");
         let variable = |_: &str| Some("x".into());
         let path = std::path::Path::new("/etc/bitacora/tramites.toml");
         let config = Config::parse(text, path, &variable, Secrets::Spared).unwrap();
@@ -164,7 +164,19 @@ mod tests {
                 statement("the settings stay", ""),
             ],
         };
-        insta::assert_snapshot!(script(&config, &removal));
+        insta::assert_snapshot!(script(&config, &removal), @r"
+        -- What only /etc/bitacora/tramites.toml needs in database tramites.
+
+        -- the slot
+        SELECT pg_drop_replication_slot('bitacora');
+
+        -- What stays:
+        -- - the role stays
+        --     ALTER ROLE bitacora NOLOGIN;
+        -- - the settings stay
+        -- - the configuration /etc/bitacora/tramites.toml, and the ledger in /var/lib/bitacora with what was sent and
+        -- what was not
+        ");
         let nothing = script(&config, &Removal::default());
         assert!(nothing.contains("-- Nothing: there is nothing to take away."), "{nothing}");
     }
