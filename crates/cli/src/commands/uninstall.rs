@@ -92,24 +92,25 @@ fn is_yes(answer: &str) -> bool {
 
 /// Runs one statement after the other; one that is refused does not hold up those after it.
 async fn apply(source: &impl Source, statements: &[Statement]) -> Result<Exit, Failure> {
-    let mut refused: Option<Failure> = None;
+    let mut refused: u64 = 0;
     for statement in statements {
         match source.apply(std::slice::from_ref(statement)).await {
             Ok(()) => say(&format!("-- Done: {}", statement.sql))?,
             Err(error) => {
-                let failure = Failure::from(error);
-                complain(&failure.to_string());
-                refused.get_or_insert(failure);
+                refused += 1;
+                // The error's own hint is about setting up, which is not what is wanted here.
+                complain(&format!("refused: {error}"));
             }
         }
     }
-    let Some(refused) = refused else {
+    if refused == 0 {
         return Ok(Exit::Done);
-    };
-    Err(Failure::new("not everything could be taken away")
-        .caused_by(&refused)
+    }
+    Err(Failure::new(format!("{} could not be run", counted(refused, "statement")))
         .for_the_data("the table and its rows were not touched")
-        .with_hint("have an administrator of the database run the statements that were refused"))
+        .with_hint(
+            "have an administrator of the database run what was refused: the statements are printed above",
+        ))
 }
 
 /// What is taken away as a script, and what stays as comments.
