@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
 use crate::ingest::{month_of, require_keys, stage};
-use crate::throttle::{self, Throttle};
 use crate::settings::CaptureSettings;
+use crate::throttle::{self, Throttle};
 
 /// How often the ledger is asked how far it is.
 const CHECK: Duration = Duration::from_millis(25);
@@ -118,13 +118,20 @@ impl<S: Source> Auditor<S> {
         let in_pages = self.paged(month.as_ref());
         let patience = self.settings.snapshot_max;
         if month.is_none() && throttle::time_for(rows, self.settings.rows_per_second) <= patience {
-            let one_pass = self.read(&SnapshotPlan::OnePass, told, async |page| Ok(table.add_page(&page)));
+            let one_pass = self.read(&SnapshotPlan::OnePass, told, async |page| {
+                table.add_page(&page);
+                Ok(())
+            });
             if let Ok(read) = tokio::time::timeout(patience, one_pass).await {
                 return read.map(|_| ());
             }
             *table = table.other_side();
         }
-        self.read(&in_pages, told, async |page| Ok(table.add_page(&page))).await.map(|_| ())
+        let counted = self.read(&in_pages, told, async |page| {
+            table.add_page(&page);
+            Ok(())
+        });
+        counted.await.map(|_| ())
     }
 
     /// Reads what was opened in these months row by row, and compares it when the stream has passed it.

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::error::PipelineError;
 use crate::ingest::{require_keys, stage};
 use crate::ledger_thread::LedgerThread;
-use crate::throttle::{self, Throttle};
 use crate::settings::CaptureSettings;
+use crate::throttle::{self, Throttle};
 
 /// Pages that may wait for their fences, in the ledger: enough not to wait for the stream after every page, where an idle
 /// log moves once in some minutes only.
