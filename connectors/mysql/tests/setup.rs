@@ -2,7 +2,7 @@
 
 use change::{Beginning, Source, SourceErrorKind, Statement};
 use mysql_connector::{MysqlConfig, MysqlSource};
-use testbed::mysql::{Conn, Opts, Product, prelude::*};
+use testbed::mysql::{Conn, Options, Opts, Product, Server, prelude::*};
 
 use crate::database::{Database, PRODUCTS, SOLICITUDES, errors, inspect, scope, solicitudes};
 
@@ -43,7 +43,9 @@ async fn a_user_that_does_not_exist_yet_gets_everything_it_needs_and_no_more() {
 #[tokio::test]
 async fn a_user_that_exists_gets_only_what_is_missing() {
     for product in PRODUCTS {
-        let database = Database::make(product).await;
+        // What others apply on a shared server would not be missing any more.
+        let server = Server::start(Options::new(product).without_fsync()).unwrap();
+        let database = Database::on(Box::leak(Box::new(server))).await;
         database
             .run(&[
                 "CREATE TABLE `Ventanilla.Unica` (`Id` int PRIMARY KEY, `Número` varchar(20), `Estado d'hoy` \
@@ -85,6 +87,7 @@ async fn a_user_that_exists_gets_only_what_is_missing() {
         let found = inspect(&config, &scope).await;
         assert!(errors(&found).is_empty(), "{product}: {:#?}", errors(&found));
         assert_eq!(source.setup().await.unwrap(), []);
+        database.server.stop().unwrap();
     }
 }
 

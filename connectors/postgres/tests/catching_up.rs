@@ -44,9 +44,10 @@ async fn open(source: &PostgresSource, checkpoint: &Checkpoint) -> PostgresStrea
     soon("opening the stream", source.stream(checkpoint)).await.unwrap()
 }
 
-/// Whether a temporary copy of a slot is in this database.
+/// Whether temporary copies of a slot are in this database: one, or two where what others have logged on the server
+/// makes the backlog longer than a piece.
 async fn catching_up(database: &Database) -> bool {
-    copies_of_slots(database).await == 1
+    copies_of_slots(database).await > 0
 }
 
 async fn copies_of_slots(database: &Database) -> i64 {
@@ -209,10 +210,12 @@ async fn a_slot_that_is_dropped_meanwhile_is_a_lost_log_and_one_that_is_moved_in
     let source = wide(&database);
     let checkpoint = backlog(&database, &source).await;
     let name = &database.name;
+    // What others log on the server meanwhile is not among what is read in pieces.
+    let end = log_end(&database.client().await).await;
     let mut stream = open(&source, &checkpoint).await;
     until("reading in pieces", async || catching_up(&database).await).await;
     let first = next(&mut stream).await;
-    database.run(&format!("SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn())")).await;
+    database.run(&format!("SELECT pg_replication_slot_advance('{name}', '{}')", end.as_str())).await;
     let rest = read_changes(&mut stream, 2 * ROWS - first.changes.len()).await;
     expect_rows(&rest, first.changes.len() + 1);
     database.run(&insert(2 * ROWS + 1, 2 * ROWS + 1)).await;
@@ -270,7 +273,7 @@ async fn a_server_that_refuses_is_streamed() {
 async fn cancel(database: &Database) {
     let sql = "SELECT count(pg_cancel_backend(active_pid)) FROM pg_replication_slots
                 WHERE temporary AND database = current_database()";
-    assert_eq!(database.client().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 1);
+    assert!(database.client().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0);
 }
 
 #[tokio::test]
