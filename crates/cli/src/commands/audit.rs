@@ -10,7 +10,7 @@ use std::time::Duration;
 use change::SourceErrorKind;
 use chrono::Utc;
 use ledger::{Audit, LedgerErrorKind, Repair, RepairAt};
-use pipeline::{Auditor, Comparison, Deliveries, PipelineError};
+use pipeline::{Auditor, Comparison, Deliveries, PipelineError, SourceState};
 use tokio_util::sync::CancellationToken;
 
 use self::report::Report;
@@ -124,6 +124,26 @@ impl Keeper {
         }
     }
 
+    /// Waits until the log is being read where the capture had ended, or is known to be lost: of two positions the later
+    /// one can be told only while both lie in one log.
+    async fn opened(&mut self) -> Result<(), Failure> {
+        let Self::Alone { daemon, log_lost } = self else { return Ok(()) };
+        let (health, lost) = (daemon.pipeline.requests().health().clone(), log_lost.clone());
+        let mut changed = health.watch();
+        let reading = async {
+            while matches!(health.view().state, SourceState::Stopped | SourceState::Connecting) {
+                if changed.changed().await.is_err() {
+                    pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = reading => Ok(()),
+            () = lost.cancelled() => Ok(()),
+            failure = self.failed() => Err(failure),
+        }
+    }
+
     /// Waits until the capture fails. That the log was lost is no failure: then there is nothing to capture.
     async fn failed(&mut self) -> Failure {
         let Self::Alone { daemon, log_lost } = self else { return pending().await };
@@ -162,6 +182,10 @@ async fn compare(
     let told = |rows: u64, doing: &str| {
         shown.lock().unwrap_or_else(PoisonError::into_inner).update(rows, None, doing);
     };
+    tokio::select! {
+        opened = keeper.opened() => opened?,
+        () = stop.cancelled() => return Err(stopped()),
+    }
     let compared = {
         let mut comparing = pin!(auditor.compare(&told));
         loop {
