@@ -145,7 +145,7 @@ pub struct KnownSide {
 }
 
 impl KnownSide {
-    /// The months in `equal`: those in which the table says the same.
+    /// What came of the months in which the table says the same: all but those that are `differing`.
     #[must_use]
     pub fn months_but(&self, differing: &BTreeSet<u32>) -> BTreeMap<u32, MonthAudit> {
         let mut months = self.counts.clone();

@@ -16,7 +16,9 @@ const REJECTED: (u8, i64) = (0, i64::MIN);
 struct Sides {
     /// What stands in quarantine.
     aside: &'static str,
-    /// What is known, with what the table says of it.
+    /// What is known, and when it was opened.
+    openings: &'static str,
+    /// One thing that is known, with what the table says of it.
     known: &'static str,
     /// What only the table knows.
     strangers: &'static str,
@@ -25,10 +27,12 @@ struct Sides {
 const REQUESTS: Sides = Sides {
     aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT service_id, request_id FROM quarantine \
             WHERE state = 0 AND kind IN (0, 1) AND service_id IS NOT NULL AND request_id IS NOT NULL",
+    openings: "SELECT service_id, request_id, opening_at, status_id FROM known",
     known: "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, k.modified_at, \
             max(k.emitted_seq, k.touched_seq), r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
             r.modified_at, r.row_key FROM known k \
-            LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id",
+            LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id \
+            WHERE k.service_id = ?1 AND k.request_id = ?2",
     strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
                 r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
                 LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL",
@@ -38,10 +42,12 @@ const REQUESTS: Sides = Sides {
 const ROWS: Sides = Sides {
     aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT row_key, '' FROM quarantine \
             WHERE state = 0 AND kind IN (0, 1) AND row_key IS NOT NULL",
+    openings: "SELECT row_key, '', opening_at, status_id FROM row_owner WHERE is_held = 0",
     known: "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, o.modified_at, \
             o.seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
             r.modified_at, r.row_key FROM row_owner o \
-            LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0",
+            LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' \
+            WHERE o.row_key = ?1 AND ?2 = ''",
     strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
                 r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
                 LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL",
@@ -139,10 +145,18 @@ pub(crate) fn compare(
         )?,
         counts: BTreeMap::new(),
     };
-    let mut statement = connection.prepare(sides.known)?;
+    let mut known = connection.prepare_cached(sides.known)?;
+    let mut statement = connection.prepare(sides.openings)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        compare.known(&Pair::read(row)?)?;
+        // Few months differ as a rule: what is known of the others is not looked at any further.
+        if compare.is_within(row.get(2)?, row.get(3)?) {
+            let text = |index| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+            let mut pair = known.query([text(0)?, text(1)?])?;
+            if let Some(pair) = pair.next()? {
+                compare.known(&Pair::read(pair)?)?;
+            }
+        }
     }
     let mut statement = connection.prepare(sides.strangers)?;
     let mut rows = statement.query([])?;
@@ -215,6 +229,11 @@ struct Compare<'a> {
 }
 
 impl Compare<'_> {
+    /// Whether something opened then may lie in one of the months: of a rejected row that is not known.
+    fn is_within(&self, opening_at: Option<i64>, status_id: u8) -> bool {
+        status_id == 0 || self.scope.month_of(opening_at).is_some_and(|month| self.months.contains(&month))
+    }
+
     /// Takes something that is known into account.
     fn known(&mut self, pair: &Pair<'_>) -> Result<(), LedgerError> {
         let Some(known) = pair.known else { return Ok(()) };

@@ -118,20 +118,26 @@ impl<S: Source> Auditor<S> {
         let in_pages = self.paged(month.as_ref());
         let patience = self.settings.snapshot_max;
         if month.is_none() && throttle::time_for(rows, self.settings.rows_per_second) <= patience {
-            let one_pass = self.read(&SnapshotPlan::OnePass, told, async |page| {
-                table.add_page(&page);
-                Ok(())
-            });
+            let one_pass = self.tally_by(&SnapshotPlan::OnePass, table, told);
             if let Ok(read) = tokio::time::timeout(patience, one_pass).await {
-                return read.map(|_| ());
+                return read;
             }
             *table = table.other_side();
         }
-        let counted = self.read(&in_pages, told, async |page| {
+        self.tally_by(&in_pages, table, told).await
+    }
+
+    async fn tally_by(
+        &self,
+        plan: &SnapshotPlan,
+        table: &mut Tallies,
+        told: Told<'_>,
+    ) -> Result<(), PipelineError> {
+        let add = async |page: StagedPage| {
             table.add_page(&page);
             Ok(())
-        });
-        counted.await.map(|_| ())
+        };
+        self.read(plan, told, add).await.map(|_| ())
     }
 
     /// Reads what was opened in these months row by row, and compares it when the stream has passed it.
