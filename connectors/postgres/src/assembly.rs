@@ -247,6 +247,7 @@ impl Assembly {
         self.bytes += after.as_ref().map_or(0, |(_, bytes)| *bytes);
         let keys = keys(layout, old, new)?;
         self.changes.push(Change {
+            table: 0,
             operation,
             before: before.map(|(row, _)| row),
             after: after.map(|(row, _)| row),
@@ -262,7 +263,7 @@ impl Assembly {
             return Err(DecodeError::OutOfOrder("truncation outside a transaction"));
         };
         if relations.iter().any(|oid| self.relations.is_ours(oid)) {
-            self.incidents.push(Incident::Truncated { position: open.commit_lsn.to_position() });
+            self.incidents.push(Incident::Truncated { table: 0, position: open.commit_lsn.to_position() });
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::config::PostgresConfig;
@@ -23,12 +23,12 @@ mod table;
 struct Subject<'a> {
     session: &'a Session,
     config: &'a PostgresConfig,
-    scope: &'a Scope,
+    scope: &'a TableScope,
     server: &'a Server,
 }
 
 /// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns.
-pub(crate) async fn inspect(config: &PostgresConfig, scope: &Scope, sample_rows: u32) -> Inspection {
+pub(crate) async fn inspect(config: &PostgresConfig, scope: &TableScope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
         inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
@@ -73,7 +73,7 @@ async fn look(subject: &Subject<'_>, sample_rows: u32, inspection: &mut Inspecti
                     findings,
                     "sample",
                     sampled.map(|(found, rows)| {
-                        inspection.sample = rows;
+                        inspection.samples = vec![rows];
                         found
                     }),
                 );

@@ -3,7 +3,7 @@
 //! A publication must exist before the slot's position: the server looks it up as of the moment that it
 //! decodes (<https://www.postgresql.org/docs/current/logical-replication-publication.html>).
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{Generated, ReplicaIdentity, Table, quote_ident};
 use crate::config::PostgresConfig;
@@ -64,7 +64,7 @@ pub(crate) async fn ensure(
     session: &Session,
     config: &PostgresConfig,
     table: &Table,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Ensured, SourceError> {
     if let Some(publication) = examine(session, config, table).await? {
         return match publication.faults(session.version(), table, scope).into_iter().next() {
@@ -165,7 +165,7 @@ fn read(name: &str, row: &tokio_postgres::Row) -> Result<Publication, tokio_post
 
 impl Publication {
     /// Everything about it that capture cannot live with.
-    pub(crate) fn faults(&self, version: u32, table: &Table, scope: &Scope) -> Vec<Fault> {
+    pub(crate) fn faults(&self, version: u32, table: &Table, scope: &TableScope) -> Vec<Fault> {
         let mut faults = Vec::new();
         faults.extend(self.missing_operations(scope));
         let root_needed = !self.via_root && table.kind == crate::catalog::Kind::Partitioned;
@@ -198,7 +198,7 @@ impl Publication {
         format!("ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')", self.quoted())
     }
 
-    fn missing_operations(&self, scope: &Scope) -> Option<Fault> {
+    fn missing_operations(&self, scope: &TableScope) -> Option<Fault> {
         let matters = |operation: &&&str| match **operation {
             "truncate" => false,
             "delete" => scope.keys,

@@ -1,6 +1,6 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, SourceErrorKind, Statement};
+use change::{SourceError, SourceErrorKind, Statement, TableScope};
 
 use crate::catalog::{self, Kind, Lookup, Table, parse_table_name, quote_ident, quote_literal};
 use crate::config::PostgresConfig;
@@ -17,7 +17,7 @@ use crate::{publication, rights, server};
 /// When the table's name cannot be read, or the server lets us in but cannot be asked.
 pub(crate) async fn statements(
     config: &PostgresConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Vec<Statement>, SourceError> {
     config.validate()?;
     match session::connect(config).await {
@@ -41,7 +41,7 @@ pub(crate) async fn apply(config: &PostgresConfig, statements: &[Statement]) -> 
 async fn missing(
     session: &Session,
     config: &PostgresConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Vec<Statement>, SourceError> {
     let server = server::ask(session).await?;
     let mut statements = Vec::new();
@@ -64,7 +64,7 @@ async fn missing(
 async fn table_statements(
     session: &Session,
     config: &PostgresConfig,
-    scope: &Scope,
+    scope: &TableScope,
     table: &Table,
     statements: &mut Vec<Statement>,
 ) -> Result<(), SourceError> {
@@ -121,7 +121,7 @@ async fn slot_exists(session: &Session, config: &PostgresConfig) -> Result<bool,
 /// The whole set, for a server that could not be asked.
 fn everything(
     config: &PostgresConfig,
-    scope: &Scope,
+    scope: &TableScope,
     reason: &SourceError,
 ) -> Result<Vec<Statement>, SourceError> {
     let (schema, name) = parse_table_name(&scope.table)?;
@@ -164,7 +164,7 @@ fn everything(
 
 /// One statement that grants reading and makes the publication with the columns that this server and
 /// table need: the mapped ones, the primary key and the replica identity.
-fn table_block(config: &PostgresConfig, scope: &Scope, table: &str) -> Result<Statement, SourceError> {
+fn table_block(config: &PostgresConfig, scope: &TableScope, table: &str) -> Result<Statement, SourceError> {
     const TAG: &str = "$bitacora$";
     let mapped: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let sql = format!(
@@ -231,8 +231,8 @@ mod tests {
         }
     }
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "vu.Solicitudes".to_owned(),
             columns: vec![column.to_owned()],
             keys: false,

@@ -4,7 +4,7 @@ use std::str;
 use std::thread;
 
 use change::{
-    Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, Value,
+    Page, PageCursor, Row, RowKey, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, TableScope, Value,
 };
 use tokio::sync::mpsc;
 
@@ -72,7 +72,7 @@ pub(crate) struct Copied {
 
 impl Copied {
     /// Works out what to copy. Pages need the key to go on from; other copies only where it is asked for.
-    pub(crate) fn new(table: &Table, scope: &Scope, paged: bool) -> Self {
+    pub(crate) fn new(table: &Table, scope: &TableScope, paged: bool) -> Self {
         let key: Vec<String> = if paged || scope.keys {
             table.key.iter().map(|column| quote_ident(&column.name)).collect()
         } else {
@@ -158,7 +158,7 @@ pub(crate) fn whole(connection: Connection, copied: Copied) -> Result<PostgresSn
 pub(crate) fn open(
     config: &PostgresConfig,
     table: &Table,
-    scope: &Scope,
+    scope: &TableScope,
     plan: &SnapshotPlan,
 ) -> Result<PostgresSnapshot, SourceError> {
     match plan {
@@ -168,7 +168,7 @@ pub(crate) fn open(
             connection.query("begin a copy of the table", BEGIN)?;
             whole(connection, copied)
         }
-        SnapshotPlan::Pages { after, rows } => {
+        SnapshotPlan::Pages { after, rows, .. } => {
             let copied = Copied::new(table, scope, true);
             expect_key(table)?;
             let after = after.as_ref().map(|cursor| read_cursor(cursor, copied.key.len())).transpose()?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
-    SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Finding, Inspection, Position, Retention, Scope, SnapshotPlan, Source,
+    SourceError, SourceErrorKind, Statement, TableScope,
 };
 
 use crate::catalog::{self, Table};
@@ -35,14 +35,14 @@ pub struct PostgresSource {
 impl PostgresSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: PostgresConfig, scope: Scope) -> Self {
-        Self { config, scope, log_rate: LogRate::default(), streams_only: Arc::default() }
+    pub fn new(config: PostgresConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into(), log_rate: LogRate::default(), streams_only: Arc::default() }
     }
 
     async fn look_up(&self) -> Result<(Session, Table), SourceError> {
         self.config.validate()?;
         let session = session::connect(&self.config).await?;
-        let table = catalog::table(&session, &self.scope).await?;
+        let table = catalog::table(&session, self.scope.only_table()?).await?;
         Ok((session, table))
     }
 
@@ -50,7 +50,7 @@ impl PostgresSource {
     /// are older than their publication cannot be decoded.
     async fn prepare(&self) -> Result<(Table, Ensured), SourceError> {
         let (session, table) = self.look_up().await?;
-        let ensured = publication::ensure(&session, &self.config, &table, &self.scope).await?;
+        let ensured = publication::ensure(&session, &self.config, &table, self.scope.only_table()?).await?;
         Ok((table, ensured))
     }
 }
@@ -60,11 +60,17 @@ impl Source for PostgresSource {
     type Snapshot = PostgresSnapshot;
 
     async fn check(&self, sample_rows: u32) -> Inspection {
-        check::inspect(&self.config, &self.scope, sample_rows).await
+        match self.scope.only_table() {
+            Ok(table) => check::inspect(&self.config, table, sample_rows).await,
+            Err(error) => Inspection {
+                findings: vec![Finding::error("tables", error.to_string(), "nothing can be looked at")],
+                samples: Vec::new(),
+            },
+        }
     }
 
     async fn setup(&self) -> Result<Vec<Statement>, SourceError> {
-        setup::statements(&self.config, &self.scope).await
+        setup::statements(&self.config, self.scope.only_table()?).await
     }
 
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
@@ -74,7 +80,7 @@ impl Source for PostgresSource {
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<PostgresSnapshot>, SourceError> {
         let (table, publication) = self.prepare().await?;
         let estimate = table.rows_estimate;
-        let opening = Opening { config: self.config.clone(), scope: self.scope.clone(), table };
+        let opening = Opening { config: self.config.clone(), scope: self.scope.only_table()?.clone(), table };
         let beginning = match (publication, beginning) {
             // A slot that is older than its publication holds changes that the server can only refuse, or skip.
             (Ensured::Made, Beginning::Present) => Beginning::Anew,
@@ -91,7 +97,8 @@ impl Source for PostgresSource {
 
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<PostgresStream, SourceError> {
         let (table, _) = self.prepare().await?;
-        let (config, keys, checkpoint) = (self.config.clone(), self.scope.keys, checkpoint.clone());
+        let (config, keys, checkpoint) =
+            (self.config.clone(), self.scope.only_table()?.keys, checkpoint.clone());
         let streams_only = Arc::clone(&self.streams_only);
         blocking(move || stream::open(&config, &table, keys, &checkpoint, &streams_only)).await
     }
@@ -99,7 +106,7 @@ impl Source for PostgresSource {
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<PostgresSnapshot, SourceError> {
         let (session, table) = self.look_up().await?;
         drop(session);
-        let (config, scope, plan) = (self.config.clone(), self.scope.clone(), plan.clone());
+        let (config, scope, plan) = (self.config.clone(), self.scope.only_table()?.clone(), plan.clone());
         blocking(move || snapshot::open(&config, &table, &scope, &plan)).await
     }
 
@@ -126,7 +133,7 @@ async fn blocking<T: Send + 'static>(
 /// What beginning needs. Its methods block.
 struct Opening {
     config: PostgresConfig,
-    scope: Scope,
+    scope: TableScope,
     table: Table,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use change::{Position, Scope, Since};
+use change::{Position, Since, TableScope};
 use chrono::{Datelike, NaiveDate};
 use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
@@ -133,7 +133,7 @@ pub(crate) fn mapping(config: &Config) -> Result<Mapping, Failure> {
 
 /// The connector of `config`.
 pub(crate) fn source(config: &Config, mapping: &Mapping) -> AnySource {
-    let scope = Scope {
+    let scope = TableScope {
         table: config.source.table.clone(),
         columns: mapping.columns().to_vec(),
         keys: mapping.needs_keys(),
@@ -142,7 +142,7 @@ pub(crate) fn source(config: &Config, mapping: &Mapping) -> AnySource {
             .opening_column()
             .map(|column| Since { column: column.to_owned(), day: day_number(config.backfill.from) - 1 }),
     };
-    AnySource::new(config, scope)
+    AnySource::new(config, scope.into())
 }
 
 fn day_number(day: NaiveDate) -> i32 {

@@ -201,6 +201,7 @@ mod tests {
         let reporting = MappingConfig { on_delete: OnDelete::Report(10), ..config() };
         let reporting = Mapping::new(reporting).unwrap();
         let change = Change {
+            table: 0,
             operation: Operation::Delete,
             after: None,
             ..change_to(Some(row("1", "RECIBIDA")), Row::default())

@@ -104,7 +104,11 @@ impl<S: Source> Copier<S> {
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
         let throttled = self.settings.rows_per_second.unwrap_or(PAGE_ROWS);
-        let plan = SnapshotPlan::Pages { after: after.take(), rows: throttled.clamp(100, PAGE_ROWS) };
+        let plan = SnapshotPlan::Pages {
+            tables: vec![0],
+            after: after.take(),
+            rows: throttled.clamp(100, PAGE_ROWS),
+        };
         let mut snapshot = self.source.snapshot(&plan).await?;
         let started = Instant::now();
         let mut scanned = 0;

@@ -113,7 +113,7 @@ impl<'a, S: Source> Pump<'a, S> {
     fn tell(&mut self, incident: &Incident) {
         let health = &self.capture.health;
         match incident {
-            Incident::Truncated { position } => {
+            Incident::Truncated { position, .. } => {
                 let what = format!(
                     "the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
                 );

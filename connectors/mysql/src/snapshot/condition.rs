@@ -1,13 +1,13 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Literal, Operator, Scope, Test};
+use change::{Literal, Operator, TableScope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
 use crate::value_text::Kind;
 
 /// The condition of the statement; `None` for no condition.
-pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
+pub(super) fn filter(columns: &[Column], scope: &TableScope) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
     let parts: Vec<String> = since(columns, scope).into_iter().chain(counting).collect();
     (!parts.is_empty()).then(|| parts.join(" AND "))
@@ -16,7 +16,7 @@ pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
 /// Leaves out what was opened before the day, as far as the column can be compared with a day. Rows whose day is no
 /// day stay in: they are told to the operator, and years before 1000 stand for all of those
 /// (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
-fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     columns.iter().find(is_time)?;
@@ -97,7 +97,10 @@ mod tests {
             column("hora", "time", None),
         ];
         let condition = Some(condition);
-        filter(&columns, &Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition })
+        filter(
+            &columns,
+            &TableScope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition },
+        )
     }
 
     fn equal(column: &str, literal: Literal) -> Condition {

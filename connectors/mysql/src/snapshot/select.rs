@@ -1,6 +1,6 @@
 //! What is copied: the statement, and how its rows are read.
 
-use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Row, RowKey, SourceError, SourceErrorKind, TableScope, Value};
 
 use super::condition;
 use super::cursor::{self, KeyPart};
@@ -39,7 +39,7 @@ impl Copied {
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, paged: bool) -> Result<Self, SourceError> {
+    pub(super) fn new(table: &Table, scope: &TableScope, paged: bool) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key_columns: Vec<&Column> = table.key_columns().collect();
         let valued: Vec<&Column> = if scope.keys { key_columns.clone() } else { Vec::new() };

@@ -138,7 +138,10 @@ fn captured_messages_become_changes_with_their_commits() {
     assert_eq!(batch.changes[0].transaction.position.as_str(), "0/4D458D20");
     // 2026-11-22 03:10:13.865808 UTC.
     assert_eq!(batch.changes[0].transaction.committed_at, 1_795_317_013_865_808);
-    assert_eq!(batch.incidents, [Incident::Truncated { position: change::Position::new("0/4D459B90") }]);
+    assert_eq!(
+        batch.incidents,
+        [Incident::Truncated { table: 0, position: change::Position::new("0/4D459B90") }]
+    );
     assert!(assembly.take_committed(true).is_none());
 }
 

@@ -1,6 +1,6 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Literal, Operator, Scope, Test};
+use change::{Literal, Operator, TableScope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
@@ -12,14 +12,14 @@ const TEXTS: [u32; 3] = [25, 1042, 1043];
 const INTEGERS: [u32; 3] = [20, 21, 23];
 
 /// The condition of the statement; `None` for no condition.
-pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
+pub(super) fn filter(columns: &[Column], scope: &TableScope) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
     let parts: Vec<String> = since(columns, scope).into_iter().chain(counting).collect();
     (!parts.is_empty()).then(|| parts.join(" AND "))
 }
 
 /// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
     columns.iter().find(is_time)?;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn sql(condition: Condition, since: Option<Since>) -> Option<String> {
-        let scope = Scope {
+        let scope = TableScope {
             table: "public.t".to_owned(),
             columns: Vec::new(),
             keys: false,

@@ -1,6 +1,6 @@
 //! The statements that copy the table, and the rows that they answer.
 
-use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Row, RowKey, SourceError, SourceErrorKind, TableScope, Value};
 use chrono::{DateTime, Duration};
 use tiberius::ColumnData;
 
@@ -39,7 +39,7 @@ impl Copied {
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
+    pub(super) fn new(table: &Table, scope: &TableScope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
             table.key_columns().map(|column| Some((column, column.kind().ok()?))).collect();
@@ -120,7 +120,7 @@ impl Copied {
 }
 
 /// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn filter(table: &Table, scope: &Scope) -> Option<String> {
+fn filter(table: &Table, scope: &TableScope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     let column = table.columns.iter().find(is_time)?;
@@ -138,8 +138,8 @@ mod tests {
     use super::*;
     use crate::catalog::tests::table;
 
-    fn scope(since: Option<(&str, i32)>) -> Scope {
-        Scope {
+    fn scope(since: Option<(&str, i32)>) -> TableScope {
+        TableScope {
             table: "dbo.solicitudes".to_owned(),
             columns: vec!["id".to_owned(), "abierta".to_owned()],
             keys: false,

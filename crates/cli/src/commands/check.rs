@@ -45,7 +45,10 @@ async fn look_at(config: &Config) -> Result<Report, Failure> {
     report.add("Configuration", settings::look_at(config));
     let unreadable = inspection.findings.iter().any(|finding| finding.severity == change::Severity::Error);
     report.add("Database", inspection.findings);
-    report.add("Mapping", sample::look_at(&mapping, &inspection.sample, unreadable, now));
+    report.add(
+        "Mapping",
+        sample::look_at(&mapping, inspection.samples.first().map_or(&[], Vec::as_slice), unreadable, now),
+    );
     report.add("Endpoint", vec![endpoint(probe)]);
     report.add("Ledger", ledger_folder::look_at(&config.ledger));
     report.add("Schedule", settings::times(config, now));
