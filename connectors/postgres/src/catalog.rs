@@ -1,6 +1,6 @@
 //! What the server's catalogue says about the configured table.
 
-use change::{SourceError, SourceErrorKind, TableScope};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod look_up;
 
@@ -229,6 +229,25 @@ pub(crate) async fn table(session: &Session, scope: &TableScope) -> Result<Table
             Err(lacking(&table, &missing))
         }
     }
+}
+
+/// All configured tables, in the scope's order.
+///
+/// # Errors
+/// As for [`table`], and when two names mean one table.
+pub(crate) async fn tables(session: &Session, scope: &Scope) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for wanted in &scope.tables {
+        let found = table(session, wanted).await?;
+        if let Some(place) = tables.iter().position(|known| known.oid == found.oid) {
+            let other = scope.tables.get(place).map_or("", |other| &other.table);
+            let context = format!("\"{other}\" and \"{}\" are one table, {}", wanted.table, found.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context)
+                .with_hint("spell the table the same way everywhere"));
+        }
+        tables.push(found);
+    }
+    Ok(tables)
 }
 
 fn absent(schema: &str, name: &str, similar: &[String]) -> SourceError {

@@ -167,15 +167,23 @@ fn form_backfill(
     flush: &FlushRow,
     limits: Limits<'_>,
 ) -> Result<Option<Batch>, LedgerError> {
-    let copy = copy_state::newest_for_backfill(connection)?;
-    let Some((copy, range)) = copy.zip(backfill::range(connection)?) else { return Ok(None) };
+    let Some(range) = backfill::range(connection)? else { return Ok(None) };
+    let copies = copy_state::merged_for_backfill(connection)?;
     let mut months =
         connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
     let mut months = months.query([])?;
     while let Some(row) = months.next()? {
-        let waiting =
-            Waiting { copy_id: copy.id, month: row.get(0)?, range, max_records: limits.max_records };
-        let (records, service) = waiting.read(connection, flush)?;
+        let month = row.get(0)?;
+        let mut found = None;
+        for copy_id in &copies {
+            let waiting = Waiting { copy_id: *copy_id, month, range, max_records: limits.max_records };
+            let (records, service) = waiting.read(connection, flush)?;
+            if !records.is_empty() {
+                found = Some((waiting, records, service));
+                break;
+            }
+        }
+        let Some((waiting, records, service)) = found else { continue };
         let Some(first) = records.first() else { continue };
         let mut last = first;
         let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;

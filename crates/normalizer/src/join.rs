@@ -3,7 +3,7 @@
 //! The parent is found by the values of its key. They are compared as text, so that a child's integer finds a
 //! parent's decimal; case, accents and blanks count, whatever the database's collation.
 
-use change::{Row, Value};
+use change::{Condition, Row, Value};
 
 use crate::mapping::Mapping;
 
@@ -100,6 +100,35 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// The column of the captured row that tells when a request was opened, if it is one of its own.
+    #[must_use]
+    pub fn own_opening_column(&self) -> Option<&str> {
+        self.mapping.opening_column().filter(|column| self.is_own(column))
+    }
+
+    /// What the condition asks of the captured row alone.
+    #[must_use]
+    pub fn own_condition(&self) -> Option<Condition> {
+        let is_own = |condition: &Condition| {
+            let mut own = true;
+            condition.for_each_column(&mut |column| own &= self.is_own(column));
+            own
+        };
+        match self.mapping.condition()? {
+            condition if is_own(condition) => Some(condition.clone()),
+            Condition::And(parts) => {
+                let own: Vec<Condition> = parts.iter().filter(|part| is_own(part)).cloned().collect();
+                (!own.is_empty()).then_some(Condition::And(own))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_own(&self, column: &str) -> bool {
+        let found = self.mapping.columns().iter().zip(&self.cells).find(|(name, _)| *name == column);
+        matches!(found, Some((_, Origin::Own(_))))
+    }
+
     /// The row as the mapping reads it. `parents` are the cells of each join's parent, in the order of the joins; what
     /// comes from one that is missing is left out.
     #[must_use]

@@ -179,6 +179,12 @@ impl Mapping {
         self.rows
     }
 
+    /// What to say when a row is deleted.
+    #[must_use]
+    pub fn on_delete(&self) -> OnDelete {
+        self.on_delete
+    }
+
     /// Whether changes and copied rows must carry their keys: to report deletes, and to tell the rows of a history
     /// apart.
     #[must_use]

@@ -145,6 +145,21 @@ impl Tables {
         self.zone
     }
 
+    /// Whether the same of the same tables is read, in the same order, whatever is made of it.
+    #[must_use]
+    pub fn reads_as(&self, other: &Self) -> bool {
+        let same = |one: &Table, other: &Table| {
+            let rows = |table: &Table| {
+                let mapping = table.mapped.as_ref().map(|mapped| &mapped.mapping);
+                mapping.map(|mapping| (mapping.condition().cloned(), mapping.rows()))
+            };
+            one.name == other.name && one.columns == other.columns && rows(one) == rows(other)
+        };
+        self.tables.len() == other.tables.len()
+            && self.mirrors == other.mirrors
+            && self.tables.iter().zip(&other.tables).all(|(one, other)| same(one, other))
+    }
+
     fn number(&self, name: &str) -> usize {
         self.tables.iter().position(|table| table.name == name).unwrap_or_default()
     }

@@ -8,15 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use change::{Page, PageCursor, Position, Snapshot, SnapshotPlan, Source};
+use change::{Page, Position, Snapshot, SnapshotPlan, Source};
 use chrono::Utc;
-use ledger::{CopyId, PageId, StagedPage};
-use normalizer::Mapping;
+use ledger::{CopyId, Declared, PageId, StagedPage, Unfinished};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::error::PipelineError;
-use crate::ingest::{lacks_keys, stage};
+use crate::ingest::{lacks_key, stage};
 use crate::ledger_thread::LedgerThread;
 use crate::settings::CaptureSettings;
 
@@ -45,7 +44,7 @@ pub(crate) struct WaitingPage {
 /// What copying needs.
 pub(crate) struct Copier<S> {
     pub(crate) source: Arc<S>,
-    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) declared: Declared,
     pub(crate) ledger: LedgerThread,
     pub(crate) settings: CaptureSettings,
 }
@@ -77,7 +76,14 @@ impl<S: Source> Copier<S> {
             let Some(page) = page? else { break };
             scanned += page.rows.len() as u64;
             self.require_keys(&page)?;
-            gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
+            let staged = stage(&self.declared, page, moment);
+            if gathered.scanned > 0 && gathered.table != staged.table {
+                self.store(copy, Some(std::mem::replace(&mut gathered, staged))).await?;
+            } else if gathered.scanned > 0 {
+                gathered.append(staged);
+            } else {
+                gathered = staged;
+            }
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
             }
@@ -98,15 +104,14 @@ impl<S: Source> Copier<S> {
     /// pages are read; they may still be waiting.
     pub(crate) async fn copy_pages(
         &self,
-        copy: CopyId,
-        mut after: Option<PageCursor>,
+        copy: Unfinished,
         waiting: mpsc::Sender<WaitingPage>,
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
         let throttled = self.settings.rows_per_second.unwrap_or(PAGE_ROWS);
         let plan = SnapshotPlan::Pages {
-            tables: vec![0],
-            after: after.take(),
+            tables: copy.tables.iter().filter_map(|table| self.declared.number(*table)).collect(),
+            after: copy.cursor,
             rows: throttled.clamp(100, PAGE_ROWS),
         };
         let mut snapshot = self.source.snapshot(&plan).await?;
@@ -118,7 +123,7 @@ impl<S: Source> Copier<S> {
             let Some(page) = snapshot.next_page().await? else { return Ok(()) };
             scanned += page.rows.len() as u64;
             self.require_keys(&page)?;
-            let page = self.store_fenced(copy, page).await?;
+            let page = self.store_fenced(copy.id, page).await?;
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
@@ -127,7 +132,8 @@ impl<S: Source> Copier<S> {
     }
 
     fn require_keys(&self, page: &Page) -> Result<(), PipelineError> {
-        if lacks_keys(&self.mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
+        let table = self.declared.tables().table(page.table);
+        if page.rows.iter().any(|(_, key)| lacks_key(table, key.as_ref())) {
             return Err(PipelineError::no_key());
         }
         Ok(())
@@ -137,7 +143,7 @@ impl<S: Source> Copier<S> {
         let Some(fence) = page.fence.clone() else {
             return Err(PipelineError::internal("a page of a fenced snapshot came without its fence"));
         };
-        let staged = stage(&self.mapping, page, Utc::now().timestamp_micros(), self.settings.zone);
+        let staged = stage(&self.declared, page, Utc::now().timestamp_micros());
         let id = self.ledger.call(move |ledger| ledger.append_page(copy, &staged)).await?;
         Ok(WaitingPage { id, fence })
     }

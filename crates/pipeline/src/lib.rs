@@ -50,7 +50,6 @@ mod window;
 pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
 pub use error::PipelineError;
 pub use health::{Alert, Health, SourceState};
-pub use ingest::month_of;
 pub use ledger_thread::LedgerThread;
 pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};

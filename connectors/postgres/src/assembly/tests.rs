@@ -95,7 +95,7 @@ fn table(mapped: &[&str]) -> Table {
 }
 
 fn assembly() -> Assembly {
-    Assembly::new(Target::new(&table(&["apertura", "fase", "nota"]), true), Lsn(0), None)
+    Assembly::new(vec![Target::new(0, &table(&["apertura", "fase", "nota"]), true)], Lsn(0), None)
 }
 
 fn brief(change: &Change) -> String {
@@ -220,7 +220,7 @@ fn what_the_protocol_does_not_allow_is_a_protocol_error() {
 fn a_relation_without_a_mapped_column_is_a_schema_error_that_names_it() {
     let mut table = table(&["apertura"]);
     table.columns[0].name = "desaparecida".to_owned();
-    let mut assembly = Assembly::new(Target::new(&table, false), Lsn(0), None);
+    let mut assembly = Assembly::new(vec![Target::new(0, &table, false)], Lsn(0), None);
     let error = assembly.read(&captured()[2]).unwrap_err();
     assert_eq!(error.kind(), change::SourceErrorKind::Schema);
     assert!(error.to_string().contains("\"desaparecida\""), "{error}");

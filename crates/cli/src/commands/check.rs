@@ -35,8 +35,8 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, F
 }
 
 async fn look_at(config: &Config) -> Result<Report, Failure> {
-    let mapping = daemon::mapping(config)?;
-    let source = daemon::source(config, &mapping);
+    let tables = daemon::tables(config)?;
+    let source = daemon::source(config, &tables);
     let delivery = daemon::delivery(config)?;
     // Both wait for somebody else's machine, so they wait together.
     let (inspection, probe) = tokio::join!(source.check(SAMPLE_ROWS), delivery.probe());
@@ -45,10 +45,18 @@ async fn look_at(config: &Config) -> Result<Report, Failure> {
     report.add("Configuration", settings::look_at(config));
     let unreadable = inspection.findings.iter().any(|finding| finding.severity == change::Severity::Error);
     report.add("Database", inspection.findings);
-    report.add(
-        "Mapping",
-        sample::look_at(&mapping, inspection.samples.first().map_or(&[], Vec::as_slice), unreadable, now),
-    );
+    let mut found = Vec::new();
+    for (number, table, mapped) in tables.mapped() {
+        let rows = sample::rows(&tables, &inspection.samples, number);
+        let findings = sample::look_at(&mapped.mapping, &rows, unreadable, now);
+        let several = tables.mapped().nth(1).is_some();
+        let of = |finding: Finding| match several {
+            true => Finding { what: format!("table {}: {}", table.name, finding.what), ..finding },
+            false => finding,
+        };
+        found.extend(findings.into_iter().map(of));
+    }
+    report.add("Mapping", found);
     report.add("Endpoint", vec![endpoint(probe)]);
     report.add("Ledger", ledger_folder::look_at(&config.ledger));
     report.add("Schedule", settings::times(config, now));

@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
-use normalizer::Mapping;
+use normalizer::Tables;
 use pipeline::{BackfillRange, FlushReport, PipelineError, Requests};
 use rand::distr::{Alphanumeric, SampleString};
 use tokio::net::TcpListener;
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal};
 use crate::exit::Failure;
 
-/// Reads the mapping of the configuration as it is now.
-pub(crate) type Reload = Arc<dyn Fn() -> Result<Mapping, Failure> + Send + Sync>;
+/// Reads the tables of the configuration as it is now.
+pub(crate) type Reload = Arc<dyn Fn() -> Result<Tables, Failure> + Send + Sync>;
 
 /// Progress lines that may wait for a slow reader; more are dropped.
 const LINES_WAITING_MAX: usize = 32;
@@ -103,7 +103,7 @@ async fn status(State(shared): State<Shared>) -> Response {
 
 async fn retry(State(shared): State<Shared>) -> Response {
     let mended = match (shared.reload)() {
-        Ok(mapping) => mapping,
+        Ok(tables) => tables,
         Err(failure) => return refuse(Refusal { message: failure.to_string(), hint: None }),
     };
     answer(shared.requests.retry_quarantine(mended).await)

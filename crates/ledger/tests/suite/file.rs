@@ -7,7 +7,7 @@ use ledger::{FlushKind, Ledger, LedgerErrorKind, LedgerReader};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::arrange::{Desk, candidate, change, open, record};
+use crate::arrange::{Desk, candidate, change, open, record, single};
 
 fn file(dir: &Path) -> std::path::PathBuf {
     dir.join("ledger.sqlite")
@@ -133,4 +133,10 @@ fn a_ledger_of_version_1_is_brought_up_to_date() {
     // A repeats what the old ledger knew, B's batch was pending there, C was in its delta.
     assert_eq!(desk.flush(FlushKind::Delta, false), [vec!["101 B 3"], vec!["101 C 9", "101 B 9"]]);
     assert_eq!(desk.ledger.quarantine_counts().unwrap().rows, 1);
+    // It does not say which table it holds: the first that is mapped, and its rows are requests.
+    let error = desk.ledger.declare_tables(single(true)).unwrap_err();
+    assert_eq!(error.kind(), LedgerErrorKind::OtherRows);
+    let declared = desk.ledger.declare_tables(single(false)).unwrap();
+    assert_eq!(declared.id(0), ledger::TableId::default());
+    assert!(desk.ledger.tables_to_copy(&declared).unwrap().is_empty());
 }
