@@ -43,6 +43,11 @@ pub(crate) trait Backend: Sized + Send + Sync + 'static {
     /// request passes to, in the same transaction. It is the oracle's only source, and independent of us.
     fn create_table(&self) -> impl Future<Output = ()> + Send;
 
+    /// Has the changes of another table of the database captured: for engines that are told so table by table.
+    fn capture(&self, _table: &str) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Opens a connection.
     fn session(&self) -> impl Future<Output = Result<Self::Session, String>> + Send;
 
