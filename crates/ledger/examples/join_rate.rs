@@ -21,13 +21,13 @@ const REQUESTS: u64 = 100_003;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let rows: u64 = std::env::args().nth(1).map_or(Ok(500_000), |rows| rows.parse())?;
-    let alone = rate(rows, &[], &|row| without(row))?;
+    let alone = rate(rows, &[], &without)?;
     let joins = [JoinConfig {
         table: "solicitudes".into(),
         on: vec![("solicitud_id".into(), "id".into())],
         columns: vec!["numero".into(), "fecha".into()],
     }];
-    let joined = rate(rows, &joins, &|row| with(row))?;
+    let joined = rate(rows, &joins, &with)?;
     println!("without a join: {alone:.0} changes/s");
     println!("with one join:  {joined:.0} changes/s, {:.2} x", joined / alone);
     Ok(())

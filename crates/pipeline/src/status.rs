@@ -2,7 +2,7 @@
 
 use change::Retention;
 use chrono::{DateTime, SecondsFormat, Utc};
-use ledger::{FlushKind, LedgerError, Queries};
+use ledger::{FlushKind, LedgerError, Queries, TableId};
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Alert, Inner, SourceState};
@@ -196,8 +196,10 @@ pub fn status(
 
 fn tables(ledger: &Queries) -> Result<Vec<TableStatus>, LedgerError> {
     let quarantined = ledger.quarantined_by_table()?;
-    let status =
-        |(id, table)| TableStatus { table, quarantine: quarantined.get(&id).copied().unwrap_or_default() };
+    let status = |(id, table): (TableId, String)| TableStatus {
+        table,
+        quarantine: quarantined.get(&id).copied().unwrap_or_default(),
+    };
     Ok(ledger.table_names()?.into_iter().map(status).collect())
 }
 

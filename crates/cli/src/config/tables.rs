@@ -15,9 +15,9 @@ const ROWS_NAMES: [(&str, Rows); 2] = [("requests", Rows::Requests), ("history",
 const BESIDE: [&str; 3] = ["where", "rows", "join"];
 
 /// Reads the tables, each with its mapping; `floor` and `zone` come from the sections `[backfill]` and `[schedule]`.
-pub(super) fn read(
-    root: &Section<'_, '_>,
-    source: &Section<'_, '_>,
+pub(super) fn read<'r, 't>(
+    root: &Section<'r, 't>,
+    source: &Section<'r, 't>,
     floor: NaiveDate,
     zone: Tz,
 ) -> Option<Vec<TableConfig>> {
