@@ -117,7 +117,12 @@ fn merge_copy(
     marker: &Marker,
     max_rows: u64,
 ) -> Result<(i64, Settled), LedgerError> {
-    let rows = i64::try_from(max_rows.saturating_mul(COPY_ROWS_PER_LOG_ROW)).unwrap_or(i64::MAX);
+    // Rows that are joined stand in memory beside the parents that they ask for.
+    let is_joined = declared
+        .and_then(|declared| declared.table(marker.table))
+        .is_some_and(|table| table.is_joined() || !table.mirrors.is_empty());
+    let per_log_row = if is_joined { 1 } else { COPY_ROWS_PER_LOG_ROW };
+    let rows = i64::try_from(max_rows.saturating_mul(per_log_row)).unwrap_or(i64::MAX);
     let absorbed = absorb::absorb((connection, declared), marker, rows)?;
     let result = Settled { records: absorbed.emitted, ..Settled::default() };
     if !absorbed.is_complete {
