@@ -36,8 +36,9 @@ async fn read(config: &Config) -> Result<Status, Failure> {
     match Ledger::open(dir, "bitacora status") {
         // Nobody else writes: what waits to be compared is settled now, so that the counts are exact.
         Ok(mut ledger) => {
-            ledger.declare_tables(Arc::new(tables(config)?))?;
-            while ledger.settle(50_000)?.more {}
+            // A configuration that does not fit the ledger is for the daemon to refuse: the state is shown all the same.
+            let fits = ledger.declare_tables(Arc::new(tables(config)?)).is_ok();
+            while fits && ledger.settle(50_000)?.more {}
             Ok(pipeline::status(&ledger, engine, &stopped, Utc::now())?)
         }
         Err(error) if error.kind() == LedgerErrorKind::Held => match Client::find(dir) {
