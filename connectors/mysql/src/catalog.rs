@@ -1,6 +1,6 @@
 //! What the server's catalogue says about the configured table.
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 
 mod collations;
 mod column;
@@ -44,7 +44,7 @@ pub(crate) struct Table {
     pub(crate) transactional: bool,
     /// All its columns that we may see, in table order.
     pub(crate) columns: Vec<Column>,
-    /// The indexes of the mapped columns in [`Table::columns`], in [`Scope`] order.
+    /// The indexes of the mapped columns in [`Table::columns`], in [`TableScope`] order.
     pub(crate) mapped: Vec<usize>,
     /// The indexes of the columns that tell its rows apart, in the order of the key's own index: the primary key,
     /// else a unique index without NULL; none where there is neither.
@@ -61,7 +61,7 @@ impl Table {
         format!("{}.{}", quote_ident(&self.database), quote_ident(&self.name))
     }
 
-    /// The mapped columns, in [`Scope`] order.
+    /// The mapped columns, in [`TableScope`] order.
     pub(crate) fn mapped_columns(&self) -> impl Iterator<Item = &Column> {
         self.mapped.iter().filter_map(|index| self.columns.get(*index))
     }
@@ -71,7 +71,7 @@ impl Table {
         self.key.iter().filter_map(|index| self.columns.get(*index))
     }
 
-    /// How the texts of the mapped columns are to be read, in [`Scope`] order.
+    /// How the texts of the mapped columns are to be read, in [`TableScope`] order.
     ///
     /// # Errors
     /// A schema error that names every mapped column of a type that no record can carry, and why.
@@ -130,7 +130,7 @@ pub(crate) enum Lookup {
 pub(crate) fn table(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Table, SourceError> {
     match look_up(connection, config, scope)? {
         Lookup::Absent { database, name, similar } => Err(absent(&database, &name, &similar)),

@@ -104,7 +104,10 @@ impl<'a> Changes<'a> {
             }
         };
         let transaction = Arc::clone(self.transaction);
-        Ok((Change { operation: self.kind.operation, before, after, key, old_key, transaction }, bytes))
+        Ok((
+            Change { table: 0, operation: self.kind.operation, before, after, key, old_key, transaction },
+            bytes,
+        ))
     }
 
     /// Skips what precedes an update's second image: it is of no matter which documents are whole, since each has its

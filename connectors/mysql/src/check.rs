@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Kind, Lookup, Table};
 use crate::config::MysqlConfig;
@@ -26,7 +26,7 @@ mod table;
 /// What the checks compare with.
 struct Subject<'a> {
     config: &'a MysqlConfig,
-    scope: &'a Scope,
+    scope: &'a TableScope,
     server: &'a Server,
     rights: &'a Rights,
     /// Our account as statements name it.
@@ -34,7 +34,7 @@ struct Subject<'a> {
 }
 
 /// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns. Blocks.
-pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> Inspection {
+pub(crate) fn inspect(config: &MysqlConfig, scope: &TableScope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
         inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
@@ -81,7 +81,7 @@ fn look(subject: &Subject<'_>, connection: &mut Connection, sample_rows: u32, in
             if missing.is_empty() && !matches!(table.kind, Kind::Unfit(_)) {
                 look_at_table(subject, connection, &table, findings);
                 match sample::read(connection, &table, sample_rows) {
-                    Ok(rows) => inspection.sample = rows,
+                    Ok(rows) => inspection.samples = vec![rows],
                     Err(error) => findings.push(unanswered("sample", &error)),
                 }
             }

@@ -243,7 +243,7 @@ impl Reader {
                 self.tables.emptied();
                 if !old {
                     let position = Position::new(self.tracker.event_start().to_string());
-                    self.assembly.add_incident(Incident::Truncated { position });
+                    self.assembly.add_incident(Incident::Truncated { table: 0, position });
                 }
             }
             Meaning::Defined { ours, opens } => {

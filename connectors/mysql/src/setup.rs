@@ -1,6 +1,6 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, Statement};
+use change::{SourceError, Statement, TableScope};
 
 use crate::catalog::{self, Kind, Lookup};
 use crate::config::MysqlConfig;
@@ -22,7 +22,7 @@ const KEPT_SECONDS: u64 = 7 * 86_400;
 ///
 /// # Errors
 /// When the table's name cannot be read, or the server lets us in but cannot be asked.
-pub(crate) fn statements(config: &MysqlConfig, scope: &Scope) -> Result<Vec<Statement>, SourceError> {
+pub(crate) fn statements(config: &MysqlConfig, scope: &TableScope) -> Result<Vec<Statement>, SourceError> {
     config.validate()?;
     match Connection::open(config) {
         Ok(mut connection) => {
@@ -51,7 +51,7 @@ pub(crate) fn apply(config: &MysqlConfig, statements: &[Statement]) -> Result<()
 fn missing(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Vec<Statement>, SourceError> {
     let server = server::ask(connection)?;
     let (database, _) = parse_table_name(&scope.table, &config.database)?;
@@ -71,7 +71,7 @@ fn missing(
 fn table_statements(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     (held, account): (&Rights, &str),
 ) -> Result<Vec<Statement>, SourceError> {
     match catalog::look_up(connection, config, scope)? {
@@ -135,7 +135,7 @@ fn settings(server: &Server, statements: &mut Vec<Statement>) {
 /// The whole set, for a server that could not be asked. Every statement works on both products.
 fn everything(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     reason: &SourceError,
 ) -> Result<Vec<Statement>, SourceError> {
     let (database, _) = parse_table_name(&scope.table, &config.database)?;
@@ -182,7 +182,7 @@ fn everything(
 /// When the table's name cannot be read.
 pub(crate) fn grant_script(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     account: &str,
 ) -> Result<String, SourceError> {
     let statements: Vec<String> =
@@ -192,7 +192,7 @@ pub(crate) fn grant_script(
 
 /// Lets our user read the mapped columns and the key, which the statements look up by themselves: our user does not
 /// see them yet.
-fn grants(config: &MysqlConfig, scope: &Scope, account: &str) -> Result<Vec<Statement>, SourceError> {
+fn grants(config: &MysqlConfig, scope: &TableScope, account: &str) -> Result<Vec<Statement>, SourceError> {
     let (database, name) = parse_table_name(&scope.table, &config.database)?;
     let mapped: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let of_table = |alias: &str| {
@@ -256,8 +256,8 @@ mod tests {
         }
     }
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "Solicitudes".to_owned(),
             columns: vec![column.to_owned()],
             keys: false,

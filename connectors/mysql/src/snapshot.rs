@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use change::{Page, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
+use change::{Page, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 
 mod condition;
@@ -70,7 +70,7 @@ impl Drop for MysqlSnapshot {
 /// A schema error for pages of a table without a key, and for mapped columns that no record can carry.
 pub(crate) fn open(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     plan: &SnapshotPlan,
 ) -> Result<MysqlSnapshot, SourceError> {
     let mut connection = connect(config)?;
@@ -81,7 +81,7 @@ pub(crate) fn open(
             begin(&mut connection)?;
             whole(connection, copied)
         }
-        SnapshotPlan::Pages { after, rows } => {
+        SnapshotPlan::Pages { after, rows, .. } => {
             expect_key(&table)?;
             let copied = Copied::new(&table, scope, true)?;
             let kept = after.as_ref().map(|cursor| cursor::read(copied.parts(), cursor)).transpose()?;

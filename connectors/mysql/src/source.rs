@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
-    SourceError, SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Finding, Inspection, Position, Removal, Retention, Scope, SnapshotPlan,
+    Source, SourceError, SourceErrorKind, Statement, TableScope,
 };
 
 use crate::config::MysqlConfig;
@@ -27,16 +27,16 @@ pub struct MysqlSource {
 impl MysqlSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: MysqlConfig, scope: Scope) -> Self {
-        Self { config, scope, closed_files: Arc::default() }
+    pub fn new(config: MysqlConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into(), closed_files: Arc::default() }
     }
 
     /// Runs what blocks on a thread that may.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&MysqlConfig, &Scope) -> Result<T, SourceError> + Send + 'static,
+        work: impl FnOnce(&MysqlConfig, &TableScope) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let (config, scope) = (self.config.clone(), self.scope.clone());
+        let (config, scope) = (self.config.clone(), self.scope.only_table()?.clone());
         tokio::task::spawn_blocking(move || work(&config, &scope)).await.unwrap_or_else(|error| {
             Err(SourceError::new(SourceErrorKind::Unreachable, "the work on the database was cut short")
                 .caused_by(error))
@@ -51,7 +51,10 @@ impl Source for MysqlSource {
     async fn check(&self, sample_rows: u32) -> Inspection {
         let inspected =
             self.blocking(move |config, scope| Ok(check::inspect(config, scope, sample_rows))).await;
-        inspected.unwrap_or_default()
+        inspected.unwrap_or_else(|error| {
+            let findings = vec![Finding::error("tables", error.to_string(), "nothing can be looked at")];
+            Inspection { findings, samples: Vec::new() }
+        })
     }
 
     async fn setup(&self) -> Result<Vec<Statement>, SourceError> {
@@ -99,7 +102,7 @@ impl Source for MysqlSource {
 /// The server keeps its log by itself: there is nothing to reserve, and nothing to adopt.
 fn begin(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     beginning: &Beginning,
 ) -> Result<Begun<MysqlSnapshot>, SourceError> {
     if let Beginning::At(position) = beginning {

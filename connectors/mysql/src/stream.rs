@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 
-use change::{Batch, ChangeStream, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
+use change::{Batch, ChangeStream, Checkpoint, Position, SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 
 use crate::binlog::event::Checksum;
@@ -68,7 +68,7 @@ struct Route {
 /// [`SourceErrorKind::LostLog`] when the log no longer holds what follows.
 pub(crate) fn open(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     checkpoint: &Checkpoint,
 ) -> Result<MysqlStream, SourceError> {
     let position = LogPosition::of(&checkpoint.position)?;
@@ -96,7 +96,7 @@ pub(crate) fn open(
 fn ask_catalog(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Catalog, SourceError> {
     let table = catalog::table(connection, config, scope)?;
     let collations = Collations::ask(connection)?;
@@ -145,7 +145,7 @@ fn addressable(place: &Place) -> Place {
 }
 
 fn reader(
-    (config, scope): (&MysqlConfig, &Scope),
+    (config, scope): (&MysqlConfig, &TableScope),
     catalog: Catalog,
     identity: &Identity,
     (route, checksum): (Route, Checksum),
@@ -168,7 +168,7 @@ fn reader(
     reader
 }
 
-fn read_catalog(config: &MysqlConfig, scope: &Scope) -> ReadCatalog {
+fn read_catalog(config: &MysqlConfig, scope: &TableScope) -> ReadCatalog {
     let (config, scope) = (config.clone(), scope.clone());
     Box::new(move || {
         let mut connection = Connection::open(&config)?;

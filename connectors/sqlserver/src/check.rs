@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::client::Client;
@@ -25,7 +25,7 @@ mod table;
 /// What the checks compare with.
 struct Subject<'a> {
     config: &'a SqlServerConfig,
-    scope: &'a Scope,
+    scope: &'a TableScope,
     server: &'a Server,
 }
 
@@ -37,7 +37,7 @@ impl Subject<'_> {
 }
 
 /// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns.
-pub(crate) async fn inspect(config: &SqlServerConfig, scope: &Scope, sample_rows: u32) -> Inspection {
+pub(crate) async fn inspect(config: &SqlServerConfig, scope: &TableScope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
         inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
@@ -86,7 +86,7 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
             if missing.is_empty() {
                 look_at_table(subject, client, &table, findings).await;
                 match sample::read(client, &table, sample_rows).await {
-                    Ok(rows) => inspection.sample = rows,
+                    Ok(rows) => inspection.samples = vec![rows],
                     Err(error) => findings.push(unanswered("sample", &error)),
                 }
             }

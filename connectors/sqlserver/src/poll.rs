@@ -8,7 +8,7 @@
 //! A row that is scanned is told as an update of which the former row is not known: the product compares it with the last
 //! known status, so that a row that is scanned twice is told once.
 
-use change::{Beginning, Begun, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
+use change::{Beginning, Begun, Checkpoint, Position, SourceError, SourceErrorKind, TableScope};
 
 mod scan;
 
@@ -151,7 +151,7 @@ pub(crate) async fn newest(
 /// When the server cannot be asked, or the table is not fit for scans.
 pub(crate) async fn begin(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     beginning: &Beginning,
 ) -> Result<Begun<SqlServerSnapshot>, SourceError> {
     let mut client = Client::open(config).await?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use change::{Retention, Scope, SourceError};
+use change::{Retention, SourceError, TableScope};
 
 use crate::catalog;
 use crate::client::{Client, Param};
@@ -22,7 +22,7 @@ use crate::lsn::Lsn;
 /// When the server cannot be asked.
 pub(crate) async fn retention(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     at: Lsn,
 ) -> Result<Retention, SourceError> {
     let mut client = Client::open(config).await?;

@@ -1,6 +1,6 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, Statement};
+use change::{SourceError, Statement, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::client::Client;
@@ -26,7 +26,7 @@ const KEPT_MINUTES: i64 = 7 * 1440;
 /// When the table's name cannot be read, or the server lets us in but cannot be asked.
 pub(crate) async fn statements(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Vec<Statement>, SourceError> {
     config.validate()?;
     let mut client = match Client::open(config).await {
@@ -61,7 +61,7 @@ pub(crate) async fn apply(config: &SqlServerConfig, statements: &[Statement]) ->
 async fn table_statements(
     client: &mut Client,
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     (server, table): (&Server, &Table),
 ) -> Result<Vec<Statement>, SourceError> {
     let mut statements = Vec::new();
@@ -96,7 +96,7 @@ async fn table_statements(
 async fn capture_statements(
     client: &mut Client,
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     (server, table): (&Server, &Table),
     statements: &mut Vec<Statement>,
 ) -> Result<(), SourceError> {
@@ -146,7 +146,7 @@ async fn capture_statements(
 async fn serves(
     client: &mut Client,
     table: &Table,
-    scope: &Scope,
+    scope: &TableScope,
     instances: &[Instance],
 ) -> Result<bool, SourceError> {
     for instance in instances {
@@ -255,7 +255,11 @@ fn allow_snapshots(database: &str) -> Statement {
 }
 
 /// The whole set, for a server that could not be asked.
-fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<Vec<Statement>, SourceError> {
+fn everything(
+    config: &SqlServerConfig,
+    scope: &TableScope,
+    reason: &str,
+) -> Result<Vec<Statement>, SourceError> {
     let (schema, name) = parse_table_name(&scope.table)?;
     let table = format!("{}.{}", quote_ident(&schema), quote_ident(&name));
     let user = &config.user;
@@ -296,7 +300,7 @@ fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<V
 
 /// One statement that adds the key's columns, which only the database knows, to the mapped ones, captures them, and lets
 /// the user read them.
-fn table_block(config: &SqlServerConfig, scope: &Scope, table: &str, enable: Option<&str>) -> Statement {
+fn table_block(config: &SqlServerConfig, scope: &TableScope, table: &str, enable: Option<&str>) -> Statement {
     let quoted: Vec<String> = scope.columns.iter().map(|column| quote_ident(column)).collect();
     let literals: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let object = quote_literal(table);
@@ -331,8 +335,8 @@ mod tests {
     use super::*;
     use crate::config::tests::config;
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "vu.Solicitudes".to_owned(),
             columns: vec!["numero".to_owned(), column.to_owned()],
             keys: false,

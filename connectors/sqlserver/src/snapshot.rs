@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use change::{Page, Position, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
+use change::{Page, Position, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -72,7 +72,7 @@ impl Drop for SqlServerSnapshot {
 /// A schema error for pages of a table without a key, and for mapped columns that no record can carry.
 pub(crate) async fn open(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     plan: &SnapshotPlan,
 ) -> Result<SqlServerSnapshot, SourceError> {
     let mut client = Client::open(config).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn open(
     };
     let rows = match plan {
         SnapshotPlan::OnePass => None,
-        SnapshotPlan::Pages { after, rows } => {
+        SnapshotPlan::Pages { after, rows, .. } => {
             copier.kept = match after {
                 Some(cursor) => Some(cursor::read(cursor, copier.copied.parts())?),
                 None => None,

@@ -1,8 +1,8 @@
 //! The connector as the product sees it.
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
-    SourceError, SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Finding, Inspection, Position, Removal, Retention, Scope, SnapshotPlan,
+    Source, SourceError, SourceErrorKind, Statement, TableScope,
 };
 
 use crate::catalog;
@@ -26,8 +26,8 @@ pub struct SqlServerSource {
 impl SqlServerSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: SqlServerConfig, scope: Scope) -> Self {
-        Self { config, scope }
+    pub fn new(config: SqlServerConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into() }
     }
 }
 
@@ -36,11 +36,17 @@ impl Source for SqlServerSource {
     type Snapshot = SqlServerSnapshot;
 
     async fn check(&self, sample_rows: u32) -> Inspection {
-        check::inspect(&self.config, &self.scope, sample_rows).await
+        match self.scope.only_table() {
+            Ok(table) => check::inspect(&self.config, table, sample_rows).await,
+            Err(error) => Inspection {
+                findings: vec![Finding::error("tables", error.to_string(), "nothing can be looked at")],
+                samples: Vec::new(),
+            },
+        }
     }
 
     async fn setup(&self) -> Result<Vec<Statement>, SourceError> {
-        setup::statements(&self.config, &self.scope).await
+        setup::statements(&self.config, self.scope.only_table()?).await
     }
 
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
@@ -54,22 +60,22 @@ impl Source for SqlServerSource {
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<SqlServerSnapshot>, SourceError> {
         self.config.validate()?;
         match self.config.mode {
-            Mode::Capture => begin(&self.config, &self.scope, beginning).await,
-            Mode::Poll { .. } => poll::begin(&self.config, &self.scope, beginning).await,
+            Mode::Capture => begin(&self.config, self.scope.only_table()?, beginning).await,
+            Mode::Poll { .. } => poll::begin(&self.config, self.scope.only_table()?, beginning).await,
         }
     }
 
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<SqlServerStream, SourceError> {
         self.config.validate()?;
         match self.config.mode {
-            Mode::Capture => stream::open(&self.config, &self.scope, checkpoint).await,
-            Mode::Poll { .. } => poll::open(&self.config, &self.scope, checkpoint).await,
+            Mode::Capture => stream::open(&self.config, self.scope.only_table()?, checkpoint).await,
+            Mode::Poll { .. } => poll::open(&self.config, self.scope.only_table()?, checkpoint).await,
         }
     }
 
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<SqlServerSnapshot, SourceError> {
         self.config.validate()?;
-        snapshot::open(&self.config, &self.scope, plan).await
+        snapshot::open(&self.config, self.scope.only_table()?, plan).await
     }
 
     fn covers(&self, position: &Position, fence: &Position) -> Result<bool, SourceError> {
@@ -80,7 +86,7 @@ impl Source for SqlServerSource {
     }
 
     async fn retention(&self, position: &Position) -> Result<Retention, SourceError> {
-        retention::retention(&self.config, &self.scope, Lsn::of(position)?).await
+        retention::retention(&self.config, self.scope.only_table()?, Lsn::of(position)?).await
     }
 }
 
@@ -91,7 +97,7 @@ impl Source for SqlServerSource {
 /// copy see to it that it is taken from there.
 async fn begin(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     beginning: &Beginning,
 ) -> Result<Begun<SqlServerSnapshot>, SourceError> {
     let mut client = Client::open(config).await?;

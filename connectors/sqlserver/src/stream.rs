@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use change::{Batch, ChangeStream, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
+use change::{Batch, ChangeStream, Checkpoint, Position, SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -70,7 +70,7 @@ impl Drop for SqlServerStream {
 /// [`SourceErrorKind::LostLog`] when the change table no longer holds what follows, or belongs to another history.
 pub(crate) async fn open(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     checkpoint: &Checkpoint,
 ) -> Result<SqlServerStream, SourceError> {
     let from = Lsn::of(&checkpoint.position)?;

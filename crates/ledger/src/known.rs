@@ -51,6 +51,8 @@ impl Known {
         }
         match row.kind {
             LogKind::SentAgain => Fate::Stays,
+            // Such a row is joined before it comes here.
+            LogKind::Unjoined => Fate::Goes,
             LogKind::Broken => {
                 self.status_id = 0;
                 self.touched_seq = row.seq;

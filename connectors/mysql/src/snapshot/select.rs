@@ -1,6 +1,6 @@
 //! What is copied: the statement, and how its rows are read.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, SourceError, SourceErrorKind, TableScope, Value};
 
 use super::condition;
 use super::cursor::{self, KeyPart};
@@ -39,19 +39,13 @@ impl Copied {
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, paged: bool) -> Result<Self, SourceError> {
-        Self::opened(table, scope, paged, &[])
-    }
-
-    /// The same of what was opened on these days only, where there are any.
     ///
-    /// # Errors
-    /// As [`Copied::new`].
-    pub(super) fn opened(
+    /// `opened` are the only days of opening, if there are any.
+    pub(super) fn new(
         table: &Table,
-        scope: &Scope,
+        scope: &TableScope,
         paged: bool,
-        days: &[Days],
+        opened: &[Days],
     ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key_columns: Vec<&Column> = table.key_columns().collect();

@@ -12,7 +12,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 
 use super::select::Copied;
 use super::{MysqlSnapshot, begin, connect, lock_statement, whole};
@@ -57,7 +57,7 @@ pub(crate) struct Start {
 ///
 /// # Errors
 /// When the server cannot be asked, writes no log, or the table is not fit for capture.
-pub(crate) fn start(config: &MysqlConfig, scope: &Scope) -> Result<Start, SourceError> {
+pub(crate) fn start(config: &MysqlConfig, scope: &TableScope) -> Result<Start, SourceError> {
     let mut connection = connect(config)?;
     let table = catalog::table(&mut connection, config, scope)?;
     let copied = Copied::new(&table, scope, false)?;

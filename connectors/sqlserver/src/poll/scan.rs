@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use change::{
-    Batch, Change, Checkpoint, Operation, Row, RowKey, Scope, SourceError, SourceErrorKind, Transaction,
+    Batch, Change, Checkpoint, Operation, Row, RowKey, SourceError, SourceErrorKind, TableScope, Transaction,
     Value,
 };
 use tiberius::ColumnData;
@@ -35,7 +35,7 @@ const HEARD_EVERY: Duration = Duration::from_secs(15);
 /// When the server cannot be asked, or the table is not fit for scans.
 pub(crate) async fn open(
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     checkpoint: &Checkpoint,
 ) -> Result<SqlServerStream, SourceError> {
     let from = ScanTime::of(&checkpoint.position)?;
@@ -76,7 +76,12 @@ struct Scanned {
 impl Layout {
     /// # Errors
     /// A schema error for a table without a key, and for columns that no record can carry.
-    fn new(table: &Table, scope: &Scope, modified: &Modified, database: &str) -> Result<Self, SourceError> {
+    fn new(
+        table: &Table,
+        scope: &TableScope,
+        modified: &Modified,
+        database: &str,
+    ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
             table.key_columns().map(|column| Some((column, column.kind().ok()?))).collect();
@@ -242,7 +247,15 @@ impl Scanner {
             }
             let transaction = Arc::clone(transaction);
             let (before, after, old_key) = (None, Some(row), None);
-            changes.push(Change { operation: Operation::Update, before, after, key, old_key, transaction });
+            changes.push(Change {
+                table: 0,
+                operation: Operation::Update,
+                before,
+                after,
+                key,
+                old_key,
+                transaction,
+            });
         }
         Ok((count, changes))
     }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 
 use super::fence::{self, Way};
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) async fn open(
     client: &mut Client,
     config: &SqlServerConfig,
-    scope: &Scope,
+    scope: &TableScope,
     table: &Table,
 ) -> Result<Option<(Lsn, SqlServerSnapshot)>, SourceError> {
     let Some(column) = table.mapped_columns().next() else { return Ok(None) };

@@ -1,6 +1,6 @@
 //! The statements that copy the table, and the rows that they answer.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, SourceError, SourceErrorKind, TableScope, Value};
 use chrono::{DateTime, Duration};
 use tiberius::ColumnData;
 
@@ -39,19 +39,13 @@ impl Copied {
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
-        Self::opened(table, scope, parts, &[])
-    }
-
-    /// The same of what was opened on these days only, where there are any.
     ///
-    /// # Errors
-    /// As [`Copied::new`].
-    pub(super) fn opened(
+    /// `opened` are the only days of opening, if there are any.
+    pub(super) fn new(
         table: &Table,
-        scope: &Scope,
+        scope: &TableScope,
         parts: Vec<KeyPart>,
-        days: &[Days],
+        opened: &[Days],
     ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
@@ -134,7 +128,7 @@ impl Copied {
 
 /// Leaves out what was opened before the day, and on other days than `opened` where there are any, as far as the column
 /// can be compared with a day.
-fn filter(table: &Table, scope: &Scope, opened: &[Days]) -> Option<String> {
+fn filter(table: &Table, scope: &TableScope, opened: &[Days]) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     let column = table.columns.iter().find(is_time)?;
@@ -162,8 +156,8 @@ mod tests {
     use super::*;
     use crate::catalog::tests::table;
 
-    fn scope(since: Option<(&str, i32)>) -> Scope {
-        Scope {
+    fn scope(since: Option<(&str, i32)>) -> TableScope {
+        TableScope {
             table: "dbo.solicitudes".to_owned(),
             columns: vec!["id".to_owned(), "abierta".to_owned()],
             keys: false,

@@ -140,6 +140,7 @@ impl Open {
         let transaction = Arc::clone(&self.transaction);
         let change = match operation {
             1 => Change {
+                table: 0,
                 operation: Operation::Delete,
                 before: Some(row),
                 after: None,
@@ -148,6 +149,7 @@ impl Open {
                 transaction,
             },
             2 => Change {
+                table: 0,
                 operation: Operation::Insert,
                 before: None,
                 after: Some(row),
@@ -160,7 +162,15 @@ impl Open {
                     before.map_or((None, None), |before| (Some(before.row), before.key));
                 let (before, after) = completed(before_row, row, &mask, large);
                 let old_key = before_key.filter(|before| key.as_ref() != Some(before));
-                Change { operation: Operation::Update, before, after: Some(after), key, old_key, transaction }
+                Change {
+                    table: 0,
+                    operation: Operation::Update,
+                    before,
+                    after: Some(after),
+                    key,
+                    old_key,
+                    transaction,
+                }
             }
         };
         Held { change, seqval, bytes }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use change::{Batch, Incident, Scope, SourceError, SourceErrorKind};
+use change::{Batch, Incident, SourceError, SourceErrorKind, TableScope};
 use tokio::sync::mpsc;
 
 use super::assembly::Assembly;
@@ -46,7 +46,7 @@ impl From<SourceError> for End {
 /// What the task works with.
 pub(super) struct Reader {
     pub(super) config: Arc<SqlServerConfig>,
-    pub(super) scope: Scope,
+    pub(super) scope: TableScope,
     pub(super) client: Client,
     pub(super) table: Table,
     pub(super) layout: Layout,

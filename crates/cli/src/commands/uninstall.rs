@@ -20,8 +20,7 @@ pub(crate) async fn uninstall(context: &Context, args: &UninstallArgs) -> Result
     let config = context.config(Secrets::Needed)?;
     let mut ledger = hold_ledger(&config).await.map_err(|failure| failure.for_the_data(UNTOUCHED))?;
     let unsent = ledger.as_mut().map_or(Ok(0), unsent)?;
-    let mapping = daemon::mapping(&config)?;
-    let source = daemon::source(&config, &mapping);
+    let source = daemon::source(&config, &daemon::tables(&config)?);
     let removal = source.removal().await.map_err(|error| Failure::from(error).for_the_data(UNTOUCHED))?;
     say(&script(&config, &removal))?;
     if removal.statements.is_empty() || args.dry_run {
