@@ -22,8 +22,8 @@ use crate::log_end::{LogEnd, log_end};
 use crate::name::quote_literal;
 use crate::wire::Connection;
 
-/// How long the lock may be waited for, in seconds: while it is, the application's own changes of the tables queue up
-/// behind it.
+/// How long each table's lock may be waited for, in seconds: while it is, the application's own changes of the tables
+/// queue up behind it.
 const LOCK_WAIT_SECONDS: u32 = 1;
 
 /// How often the lock is tried for.

@@ -23,7 +23,9 @@ use crate::config::SqlServerConfig;
 use crate::lsn::Lsn;
 use crate::name::quote_ident;
 
-/// How often the lock is tried, each time for as long as the statement says.
+/// How long all locks together may be waited for.
+const LOCK_WAIT_MILLIS: usize = 1000;
+/// How often the locks are tried, each time for so long.
 const ATTEMPTS: u32 = 3;
 /// Between two tries the application's writes go on.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -75,8 +77,10 @@ async fn begin(
 ) -> Result<Option<Lsn>, SourceError> {
     let locks: Vec<String> =
         touches.iter().map(|touch| format!("{touch} WITH (TABLOCK, HOLDLOCK)")).collect();
+    // The tables share the time: whoever waits for the last lock holds all the others.
+    let wait = LOCK_WAIT_MILLIS / touches.len().max(1);
     let lock =
-        format!("SET LOCK_TIMEOUT 1000; BEGIN TRANSACTION; DECLARE @touched int; {}", locks.join("; "));
+        format!("SET LOCK_TIMEOUT {wait}; BEGIN TRANSACTION; DECLARE @touched int; {}", locks.join("; "));
     let begun = match client.run("lock the tables against changes for a moment", &lock).await {
         Ok(()) => begin_locked(client, reader, touches).await.map(Some),
         Err(error) if error.kind() == SourceErrorKind::Busy => Ok(None),
