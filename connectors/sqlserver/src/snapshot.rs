@@ -99,6 +99,10 @@ pub(crate) async fn open(
     };
     if identity.snapshots {
         client.run("read without locks", VERSIONED).await?;
+        if rows.is_none() {
+            // All tables as of one moment; the server ends the transaction with the connection.
+            client.run("begin a copy of the tables", "BEGIN TRANSACTION").await?;
+        }
     }
     let config = Arc::new(config.clone());
     let copier = Copier { config, client, versioned: identity.snapshots, scanned, outlet, kept };
