@@ -1,6 +1,6 @@
-//! What the server's catalogue says about the configured table.
+//! What the server's catalogue says about the configured tables.
 
-use change::{SourceError, SourceErrorKind, TableScope};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod collations;
 mod column;
@@ -123,7 +123,42 @@ pub(crate) enum Lookup {
     },
 }
 
-/// The configured table, fit for capture as far as the catalogue tells.
+/// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
+///
+/// # Errors
+/// A schema error for the first that there is not, that is not a table, or that lacks mapped columns; a configuration
+/// error for one that is configured twice.
+pub(crate) fn tables(
+    connection: &mut Connection,
+    config: &MysqlConfig,
+    scope: &Scope,
+) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for one in &scope.tables {
+        let table = table(connection, config, one)?;
+        if tables.iter().any(|known| known.quoted() == table.quoted()) {
+            let context = format!("table {} is configured twice, expected once", table.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// Rows of all tables by the server's own statistics; `None` where they have none of one.
+pub(crate) fn rows_estimate(tables: &[Table]) -> Option<u64> {
+    tables
+        .iter()
+        .map(|table| table.rows_estimate)
+        .try_fold(0_u64, |sum, rows| Some(sum.saturating_add(rows?)))
+}
+
+/// Names of tables as a message lists them.
+pub(crate) fn listed<'a>(tables: impl IntoIterator<Item = &'a Table>) -> String {
+    tables.into_iter().map(Table::quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A configured table, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
 /// A schema error when there is no such table, it is not a table, or it lacks mapped columns.

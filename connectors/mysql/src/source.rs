@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use change::{
     Beginning, Begun, Checkpoint, Finding, Inspection, Position, Removal, Retention, Scope, SnapshotPlan,
-    Source, SourceError, SourceErrorKind, Statement, TableScope,
+    Source, SourceError, SourceErrorKind, Statement,
 };
 
 use crate::config::MysqlConfig;
@@ -16,7 +16,7 @@ use crate::stream::{self, MysqlStream};
 use crate::wire::Connection;
 use crate::{catalog, check, removal, setup};
 
-/// One table of a MySQL database, version 8.0 or newer, or of a MariaDB database, version 10.6 or newer.
+/// Tables of a MySQL server, version 8.0 or newer, or of a MariaDB server, version 10.6 or newer.
 #[derive(Debug)]
 pub struct MysqlSource {
     config: MysqlConfig,
@@ -34,9 +34,9 @@ impl MysqlSource {
     /// Runs what blocks on a thread that may.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&MysqlConfig, &TableScope) -> Result<T, SourceError> + Send + 'static,
+        work: impl FnOnce(&MysqlConfig, &Scope) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let (config, scope) = (self.config.clone(), self.scope.only_table()?.clone());
+        let (config, scope) = (self.config.clone(), self.scope.clone());
         tokio::task::spawn_blocking(move || work(&config, &scope)).await.unwrap_or_else(|error| {
             Err(SourceError::new(SourceErrorKind::Unreachable, "the work on the database was cut short")
                 .caused_by(error))
@@ -102,18 +102,19 @@ impl Source for MysqlSource {
 /// The server keeps its log by itself: there is nothing to reserve, and nothing to adopt.
 fn begin(
     config: &MysqlConfig,
-    scope: &TableScope,
+    scope: &Scope,
     beginning: &Beginning,
 ) -> Result<Begun<MysqlSnapshot>, SourceError> {
     if let Beginning::At(position) = beginning {
         let named = LogPosition::of(position)?;
         let mut connection = Connection::open(config)?;
-        let table = catalog::table(&mut connection, config, scope)?;
+        let tables = catalog::tables(&mut connection, config, scope)?;
         let identity = Identity::ask(&mut connection)?;
         let checkpoint = Checkpoint { position: named.to_position(), server: identity.server() };
         identity.expect_holds(&mut connection, &checkpoint, &named)?;
         connection.terminate();
-        return Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate: table.rows_estimate });
+        let rows_estimate = catalog::rows_estimate(&tables);
+        return Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate });
     }
     let mut connection = Connection::open(config)?;
     let server = Identity::ask(&mut connection)?.server();

@@ -1,7 +1,7 @@
-//! What the server's catalogue says about the configured table.
+//! What the server's catalogue says about the configured tables.
 
 use change::nearest::suggestion;
-use change::{SourceError, SourceErrorKind, TableScope};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod column;
 mod look_up;
@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::name::quote_ident;
 use crate::value::Kind;
 
-/// The configured table.
+/// A configured table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     /// Its schema, as the server spells it.
@@ -105,7 +105,30 @@ pub(crate) enum Lookup {
     },
 }
 
-/// The configured table, fit for capture as far as the catalogue tells.
+/// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
+///
+/// # Errors
+/// A schema error for the first that there is not, or that lacks mapped columns; a configuration error for one that is
+/// configured twice.
+pub(crate) async fn tables(client: &mut Client, scope: &Scope) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for one in &scope.tables {
+        let table = table(client, one).await?;
+        if tables.iter().any(|known| known.object_id == table.object_id) {
+            let context = format!("table {} is configured twice, expected once", table.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// Names of tables as a message lists them.
+pub(crate) fn listed<'a>(tables: impl IntoIterator<Item = &'a Table>) -> String {
+    tables.into_iter().map(Table::quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A configured table, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
 /// A schema error when there is no such table, or it lacks mapped columns.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use change::{Retention, SourceError, TableScope};
+use change::{Retention, Scope, SourceError};
 
 use crate::catalog;
 use crate::client::{Client, Param};
@@ -14,22 +14,23 @@ use crate::instance;
 use crate::jobs;
 use crate::lsn::Lsn;
 
-/// How much longer what follows `at` is kept.
+/// How much longer what follows `at` is kept of all tables.
 ///
-/// Where no instance reaches back to it, nothing is: the time left is zero.
+/// Where no instance of one reaches back to it, not everything is: the time left is zero.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub(crate) async fn retention(
     config: &SqlServerConfig,
-    scope: &TableScope,
+    scope: &Scope,
     at: Lsn,
 ) -> Result<Retention, SourceError> {
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
-    let instances = instance::list(&mut client, &table).await?;
-    if !instances.iter().any(|instance| instance.covers(at)) {
-        return Ok(Retention { left: Some(Duration::ZERO), kept_bytes: None });
+    for table in catalog::tables(&mut client, scope).await? {
+        let instances = instance::list(&mut client, &table).await?;
+        if !instances.iter().any(|instance| instance.covers(at)) {
+            return Ok(Retention { left: Some(Duration::ZERO), kept_bytes: None });
+        }
     }
     let jobs = jobs::jobs(&mut client).await?;
     let Some(minutes) = jobs.told().and_then(|jobs| jobs.keeps_minutes) else {

@@ -1,11 +1,11 @@
 //! The connector as the product sees it.
 
 use change::{
-    Beginning, Begun, Checkpoint, Finding, Inspection, Position, Removal, Retention, Scope, SnapshotPlan,
-    Source, SourceError, SourceErrorKind, Statement, TableScope,
+    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
+    SourceError, SourceErrorKind, Statement,
 };
 
-use crate::catalog;
+use crate::catalog::{self, Table};
 use crate::client::Client;
 use crate::config::{Mode, SqlServerConfig};
 use crate::identity::{Identity, captured_end};
@@ -16,7 +16,7 @@ use crate::snapshot::{self, SqlServerSnapshot, exact};
 use crate::stream::{self, SqlServerStream};
 use crate::{check, removal, retention, setup};
 
-/// One table of a SQL Server database, version 2016 or newer, or of an Azure SQL database.
+/// Tables of a SQL Server database, version 2016 or newer, or of an Azure SQL database.
 #[derive(Debug)]
 pub struct SqlServerSource {
     config: SqlServerConfig,
@@ -36,17 +36,11 @@ impl Source for SqlServerSource {
     type Snapshot = SqlServerSnapshot;
 
     async fn check(&self, sample_rows: u32) -> Inspection {
-        match self.scope.only_table() {
-            Ok(table) => check::inspect(&self.config, table, sample_rows).await,
-            Err(error) => Inspection {
-                findings: vec![Finding::error("tables", error.to_string(), "nothing can be looked at")],
-                samples: Vec::new(),
-            },
-        }
+        check::inspect(&self.config, &self.scope, sample_rows).await
     }
 
     async fn setup(&self) -> Result<Vec<Statement>, SourceError> {
-        setup::statements(&self.config, self.scope.only_table()?).await
+        setup::statements(&self.config, &self.scope).await
     }
 
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
@@ -60,22 +54,25 @@ impl Source for SqlServerSource {
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<SqlServerSnapshot>, SourceError> {
         self.config.validate()?;
         match self.config.mode {
-            Mode::Capture => begin(&self.config, self.scope.only_table()?, beginning).await,
-            Mode::Poll { .. } => poll::begin(&self.config, self.scope.only_table()?, beginning).await,
+            Mode::Capture => begin(&self.config, &self.scope, beginning).await,
+            Mode::Poll { .. } => poll::begin(&self.config, &self.scope, beginning).await,
         }
     }
 
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<SqlServerStream, SourceError> {
         self.config.validate()?;
         match self.config.mode {
-            Mode::Capture => stream::open(&self.config, self.scope.only_table()?, checkpoint).await,
-            Mode::Poll { .. } => poll::open(&self.config, self.scope.only_table()?, checkpoint).await,
+            Mode::Capture => stream::open(&self.config, &self.scope, checkpoint).await,
+            Mode::Poll { .. } => poll::open(&self.config, &self.scope, checkpoint).await,
         }
     }
 
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<SqlServerSnapshot, SourceError> {
         self.config.validate()?;
-        snapshot::open(&self.config, self.scope.only_table()?, plan).await
+        if let Mode::Poll { .. } = self.config.mode {
+            poll::only_table(&self.scope)?;
+        }
+        snapshot::open(&self.config, &self.scope, plan).await
     }
 
     fn covers(&self, position: &Position, fence: &Position) -> Result<bool, SourceError> {
@@ -86,7 +83,7 @@ impl Source for SqlServerSource {
     }
 
     async fn retention(&self, position: &Position) -> Result<Retention, SourceError> {
-        retention::retention(&self.config, self.scope.only_table()?, Lsn::of(position)?).await
+        retention::retention(&self.config, &self.scope, Lsn::of(position)?).await
     }
 }
 
@@ -97,19 +94,22 @@ impl Source for SqlServerSource {
 /// copy see to it that it is taken from there.
 async fn begin(
     config: &SqlServerConfig,
-    scope: &TableScope,
+    scope: &Scope,
     beginning: &Beginning,
 ) -> Result<Begun<SqlServerSnapshot>, SourceError> {
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
-    table.mapped_kinds()?;
+    let tables = catalog::tables(&mut client, scope).await?;
+    for table in &tables {
+        table.mapped_kinds()?;
+    }
     let identity = Identity::ask(&mut client).await?;
     // Asked in this order: without a capture instance that the end is not known is no wonder.
-    let instances = instance::list(&mut client, &table).await?;
-    let Some(end) = captured_end(&mut client).await? else {
-        if instances.is_empty() {
-            return Err(instance::not_captured(&table));
+    for table in &tables {
+        if instance::list(&mut client, table).await?.is_empty() {
+            return Err(instance::not_captured(table));
         }
+    }
+    let Some(end) = captured_end(&mut client).await? else {
         let context = "the capture job has not run yet: the captured log has no end to begin at";
         return Err(SourceError::new(SourceErrorKind::Busy, context).with_hint(
             "start SQL Server Agent, and look at the capture job's history: `bitacora check` tells more",
@@ -119,7 +119,7 @@ async fn begin(
     let at = match beginning {
         Beginning::At(position) => Lsn::of(position)?,
         Beginning::Present | Beginning::Anew if identity.snapshots => {
-            match exact::open(&mut client, config, scope, &table).await? {
+            match exact::open(&mut client, config, scope, &tables).await? {
                 Some((at, copy)) => {
                     snapshot = Some(copy);
                     at
@@ -134,7 +134,7 @@ async fn begin(
         return Err(SourceError::new(SourceErrorKind::Configuration, context)
             .with_hint("SELECT sys.fn_cdc_get_max_lsn() shows the largest that can be named"));
     }
-    let chosen = instance::choose(&mut client, config, (&table, scope), at).await;
+    let chosen = expect_instances(&mut client, config, (scope, &tables), at).await;
     if let (Beginning::At(_), Err(error)) = (beginning, &chosen)
         && error.kind() == SourceErrorKind::LostLog
     {
@@ -145,4 +145,17 @@ async fn begin(
     chosen?;
     let checkpoint = Checkpoint { position: at.to_position(), server: identity.server() };
     Ok(Begun { checkpoint, snapshot, adopted: None, rows_estimate: None })
+}
+
+/// Checks that each table has an instance with all that follows `at`.
+async fn expect_instances(
+    client: &mut Client,
+    config: &SqlServerConfig,
+    (scope, tables): (&Scope, &[Table]),
+    at: Lsn,
+) -> Result<(), SourceError> {
+    for (scope, table) in scope.tables.iter().zip(tables) {
+        instance::choose(client, config, (table, scope), at).await?;
+    }
+    Ok(())
 }

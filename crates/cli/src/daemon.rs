@@ -193,7 +193,6 @@ pub(crate) fn capture_settings(config: &Config, mode: &Mode) -> CaptureSettings 
     CaptureSettings {
         snapshot_max: config.source.snapshot_max,
         rows_per_second: config.backfill.rows_per_second,
-        zone: config.schedule.zone,
         from: mode.from.clone(),
         fail_fast: mode.fail_fast,
         repairs: mode.deliveries != Deliveries::None,

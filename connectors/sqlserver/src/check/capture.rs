@@ -152,13 +152,13 @@ mod tests {
     use crate::server::tests::server;
 
     fn with_subject(judge: impl Fn(&Subject<'_>) -> Finding) -> Finding {
-        let scope = TableScope {
+        let scope = change::Scope::from(TableScope {
             table: "t".to_owned(),
             columns: Vec::new(),
             keys: false,
             since: None,
             condition: None,
-        };
+        });
         judge(&Subject { config: &config(), scope: &scope, server: &server() })
     }
 

@@ -118,13 +118,13 @@ mod tests {
 
     fn judged(version_text: &str, kind: Kind) -> Severity {
         let server = Server { version: version_text.to_owned(), kind, ..server() };
-        let scope = TableScope {
+        let scope = change::Scope::from(TableScope {
             table: "t".to_owned(),
             columns: Vec::new(),
             keys: false,
             since: None,
             condition: None,
-        };
+        });
         version(&Subject { config: &config(), scope: &scope, server: &server }).unwrap().severity
     }
 

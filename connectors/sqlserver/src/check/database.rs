@@ -92,13 +92,13 @@ mod tests {
     use crate::server::tests::server;
 
     fn found(server: &Server, judge: impl Fn(&Subject<'_>) -> Finding) -> Finding {
-        let scope = TableScope {
+        let scope = change::Scope::from(TableScope {
             table: "t".to_owned(),
             columns: Vec::new(),
             keys: false,
             since: None,
             condition: None,
-        };
+        });
         judge(&Subject { config: &config(), scope: &scope, server })
     }
 

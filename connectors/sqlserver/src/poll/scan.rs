@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use change::{
-    Batch, Change, Checkpoint, Operation, Row, RowKey, SourceError, SourceErrorKind, TableScope, Transaction,
-    Value,
+    Batch, Change, Checkpoint, Operation, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope,
+    Transaction, Value,
 };
 use tiberius::ColumnData;
 use tokio::sync::mpsc;
 
-use super::{Modified, ScanTime, newest};
+use super::{Modified, ScanTime, newest, only_table};
 use crate::catalog::{self, Column, Table};
 use crate::client::{Client, Param};
 use crate::config::{Mode, SqlServerConfig};
@@ -35,10 +35,11 @@ const HEARD_EVERY: Duration = Duration::from_secs(15);
 /// When the server cannot be asked, or the table is not fit for scans.
 pub(crate) async fn open(
     config: &SqlServerConfig,
-    scope: &TableScope,
+    scope: &Scope,
     checkpoint: &Checkpoint,
 ) -> Result<SqlServerStream, SourceError> {
     let from = ScanTime::of(&checkpoint.position)?;
+    let scope = only_table(scope)?;
     let mut client = Client::open(config).await?;
     let table = catalog::table(&mut client, scope).await?;
     let identity = Identity::ask(&mut client).await?;
