@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
+use super::audit::{audit, counts};
 use crate::support::backend::{Backend, Session};
 use crate::support::config::{Config, replace};
 use crate::support::heavy;
@@ -122,6 +123,8 @@ pub(crate) async fn each_row_is_sent_with_its_parent_as_it_was_at_the_rows_own_c
     step(&scene, 5, 1, "APROBADA").await;
     daemon.captured(10).await;
     scene.flushed(&["S-1 9", "S-1B 2", "S-2 9", "S-2B 2", "S-3 3"]).await;
+    // Nor does the audit take a parent that was altered for a difference of the rows before.
+    assert_eq!(counts(&audit(&scene, &[], 0).await), [5, 0, 0, 0, 0, 0]);
 }
 
 pub(crate) async fn a_row_waits_for_its_parent_and_goes_to_quarantine_if_it_does_not_come<B: Backend>() {
@@ -170,6 +173,8 @@ pub(crate) async fn three_tables_leave_by_their_own_mappings<B: Backend>() {
     assert!(listed.contains("licencias"), "{listed}");
     let told = scene.product.must(&["explain", "S-1"]).await;
     assert!(told.contains("pasos") && !told.contains("licencias"), "{told}");
+    let audited = audit(&scene, &[], 3).await;
+    assert_eq!((counts(&audited), &audited["compared"]), ([3, 0, 0, 0, 0, 1], &"requests and rows".into()));
 }
 
 pub(crate) async fn a_table_that_comes_later_is_copied_and_sent_when_it_is_asked_for<B: Backend>() {

@@ -65,8 +65,10 @@ async fn read_past(
 
 async fn compare(database: &Database, scope: &TableScope, checkpoint: &Checkpoint) {
     let source = database.source(scope);
-    let mut copy =
-        source.snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 1000 }).await.unwrap();
+    let mut copy = source
+        .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 1000 })
+        .await
+        .unwrap();
     let pages = read_pages(&mut copy).await;
     let fence = pages.last().unwrap().fence.clone().unwrap();
     let copied: BTreeMap<RowKey, Row> =
@@ -137,8 +139,10 @@ async fn on_an_idle_server_the_stream_passes_every_fence() {
         let mut stream = source.stream(&begun.checkpoint).await.unwrap();
         // A new file of the log begins with events that are nobody's transaction.
         database.run(&["FLUSH BINARY LOGS"]).await;
-        let mut copy =
-            source.snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 10 }).await.unwrap();
+        let mut copy = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 10 })
+            .await
+            .unwrap();
         for page in read_pages(&mut copy).await {
             assert!(read_past(&source, &mut stream, &page.fence.unwrap()).await.is_empty());
         }

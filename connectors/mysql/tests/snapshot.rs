@@ -209,7 +209,12 @@ async fn pages_of_any_size_follow_any_key_and_go_on_from_any_cursor() {
                 let joined: Vec<_> = parts.iter().flat_map(|page| page.rows.clone()).collect();
                 assert_eq!(joined, whole[0].rows, "{product} {table} by {size}");
                 for (number, part) in parts.iter().enumerate() {
-                    let plan = SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: part.cursor.clone(), rows: 100 };
+                    let plan = SnapshotPlan::Pages {
+                        tables: vec![0],
+                        opened: Vec::new(),
+                        after: part.cursor.clone(),
+                        rows: 100,
+                    };
                     let rest = read_pages(&mut source.snapshot(&plan).await.unwrap()).await;
                     let rest: Vec<_> = rest.iter().flat_map(|page| page.rows.clone()).collect();
                     let expected: Vec<_> =
@@ -304,8 +309,10 @@ async fn a_cursor_of_another_key_is_refused() {
     let source = database.source(&solicitudes());
     for text in ["1;2;", "", "x;", "1 OR 1=1;", "1"] {
         let after = Some(PageCursor::new(text));
-        let error =
-            source.snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after, rows: 2 }).await.unwrap_err();
+        let error = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after, rows: 2 })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Schema, "{text}");
     }
 }

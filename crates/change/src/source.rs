@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{
-    Batch, Checkpoint, Condition, Finding, Position, Removal, Row, RowKey, SourceError, Statement,
-};
+use crate::{Batch, Checkpoint, Condition, Finding, Position, Removal, Row, RowKey, SourceError, Statement};
 
 /// The tables that one connector reads; a connector is made with its server's settings and this.
 ///

@@ -9,7 +9,7 @@ use crate::absorb_history::HistoryMerge;
 use crate::backfill::{self, RowKey};
 use crate::copy::CopyKind;
 use crate::copy_state::{self, CopyRow};
-use crate::declared::{self, Declared, TableId};
+use crate::declared::{self, Declared};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::history;
 use crate::joined_copy;
@@ -18,6 +18,7 @@ use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
 use crate::staged::{self, Slice, Staged};
+use crate::table_id::TableId;
 
 /// A place in the log where rows of a copy are merged.
 #[derive(Debug, Clone)]
@@ -371,6 +372,7 @@ impl<'a> Merge<'a> {
         known.opening_at = Some(row.opening_at);
         known.modified_at = Some(row.modified_at);
         known.retried = 0;
+        known.table = self.marker.table;
         self.known.store(&row.service_id, &row.request_id, &known)
     }
 }

@@ -4,12 +4,12 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use crate::backfill;
 use crate::copy_state::CopyRow;
-use crate::declared::TableId;
 use crate::error::LedgerError;
 use crate::history::{self, Use};
 use crate::known::{Known, KnownTable};
 use crate::row_owner::{self, Owner};
 use crate::staged::Staged;
+use crate::table_id::TableId;
 
 /// The rows of one request after the other.
 pub(crate) struct HistoryMerge<'a> {
@@ -90,6 +90,7 @@ impl<'a> HistoryMerge<'a> {
         self.now.status_id = row.status_id;
         self.now.opening_at = row.opening_at;
         self.now.modified_at = row.modified_at;
+        self.now.table = self.table;
         let modified_at = row.modified_at.unwrap_or_default();
         self.store.execute(params![
             self.copy.id,

@@ -12,11 +12,11 @@ use change::Transaction as SourceTransaction;
 use normalizer::StatusChange;
 use rusqlite::{Connection, params};
 
-use crate::declared::TableId;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::ingest::{Captured, Entry};
 use crate::log_row::LogKind;
 use crate::packing::{pack_length, text, unpack_length};
+use crate::table_id::TableId;
 use crate::unjoined::Unjoined;
 
 /// A block is stored when it has this many bytes: many rows, and little memory.

@@ -4,13 +4,14 @@ use change::{Checkpoint, PageCursor, Position};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
-use crate::declared::{Declared, TableId};
+use crate::declared::Declared;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
 use crate::ledger::{Ledger, LogEnd, store_checkpoint};
 use crate::quarantine::PutAside;
 use crate::staged::StagedRows;
+use crate::table_id::TableId;
 use crate::unjoined::UnjoinedRows;
 use crate::{declared, history, meta, row_owner, staged, unjoined};
 
@@ -251,7 +252,9 @@ impl Ledger {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
             row_owner::forget_copy(transaction, copy.id)?;
-            declared::set_copied(transaction, &copy.tables, false)?;
+            if copy.kind == CopyKind::Baseline {
+                declared::set_copied(transaction, &copy.tables, false)?;
+            }
             staged::drop_all(transaction, copy.first_id, copy.last_id)?;
             // Rows that are in a batch already have left, and stay on record.
             transaction.execute("DELETE FROM backfill_row WHERE copy_id = ?1 AND state <> 1", [copy.id])?;

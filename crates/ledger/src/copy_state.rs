@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::backfill;
 use crate::copy::{CopyId, CopyKind, PageId};
-use crate::declared::{self, TableId};
+use crate::declared;
 use crate::error::LedgerError;
 use crate::log_row::decode;
 use crate::parents;
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// A copy that is still being read.
 #[derive(Debug, Clone, PartialEq, Eq)]

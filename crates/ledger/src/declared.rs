@@ -1,75 +1,18 @@
 //! The configured tables as the ledger knows them: it has numbers of its own, which stay when the configuration's order
 //! changes, or a table comes or goes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use change::{Row, Value};
 use normalizer::{Mirror, Rows, Table, Tables};
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::ledger::Ledger;
 use crate::meta;
 use crate::queries::Queries;
-
-/// A table's number in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TableId(i64);
-
-impl Default for TableId {
-    /// The first table, whose rows ledgers with a single one hold.
-    fn default() -> Self {
-        Self(1)
-    }
-}
-
-impl TableId {
-    pub(crate) fn from_number(number: i64) -> Self {
-        Self(number)
-    }
-
-    pub(crate) fn number(self) -> i64 {
-        self.0
-    }
-
-    /// The key of one of the table's rows as it tells rows of all tables apart.
-    pub(crate) fn scoped(self, key: &str) -> Cow<'_, str> {
-        if self == Self::default() {
-            // Ledgers that knew one table only hold it so.
-            return Cow::Borrowed(key);
-        }
-        Cow::Owned(format!("{}{SCOPE}{key}", self.0))
-    }
-}
-
-/// Stands between a table's number and the key of one of its rows.
-const SCOPE: char = '\u{1e}';
-
-/// The key without the number of its table.
-pub(crate) fn unscoped(key: &str) -> &str {
-    key.split_once(SCOPE).map_or(key, |(_, key)| key)
-}
-
-impl ToSql for TableId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.0.into())
-    }
-}
-
-impl FromSql for TableId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self)
-    }
-}
-
-/// The table of a row with this key.
-pub(crate) fn table_of_key(key: &str) -> TableId {
-    let number = key.split_once(SCOPE).and_then(|(table, _)| table.parse().ok());
-    number.map(TableId).unwrap_or_default()
-}
+use crate::table_id::TableId;
 
 /// Which columns rows were captured with.
 pub type ShapeId = u32;
@@ -243,7 +186,7 @@ fn declare_table(
     let Some((id, was_history)) = found else {
         let sql = "INSERT INTO source_table(name, is_history) VALUES(?1, ?2)";
         transaction.execute(sql, params![table.name, history])?;
-        return Ok(TableId(transaction.last_insert_rowid()));
+        return Ok(TableId::from_number(transaction.last_insert_rowid()));
     };
     if was_history != history && table.mapped.is_some() && is_filled(transaction, id)? {
         let word = |history| if history { "history" } else { "requests" };
@@ -374,13 +317,16 @@ pub(crate) fn any_history(connection: &Connection) -> Result<bool, LedgerError> 
 
 /// Tables of a copy as they are stored.
 pub(crate) fn tables_json(tables: &[TableId]) -> String {
-    serde_json::Value::from(tables.iter().map(|table| table.0).collect::<Vec<_>>()).to_string()
+    serde_json::Value::from(tables.iter().map(|table| table.number()).collect::<Vec<_>>()).to_string()
 }
 
 /// Reads what [`tables_json`] wrote; a copy without it read the first table.
 pub(crate) fn tables_from_json(text: Option<&str>) -> Vec<TableId> {
     let numbers: Option<Vec<i64>> = text.and_then(|text| serde_json::from_str(text).ok());
-    numbers.map_or_else(|| vec![TableId::default()], |numbers| numbers.into_iter().map(TableId).collect())
+    numbers.map_or_else(
+        || vec![TableId::default()],
+        |numbers| numbers.into_iter().map(TableId::from_number).collect(),
+    )
 }
 
 /// Notes whether a copy of these tables is complete, or under way.

@@ -5,12 +5,12 @@ use rusqlite::{Connection, Row, params};
 
 use crate::batch::{ACKNOWLEDGED, BatchId, REFUSED};
 use crate::captured_block::{self, PackedRow};
-use crate::declared::TableId;
 use crate::error::LedgerError;
 use crate::flush::FlushId;
 use crate::log_row::Origin;
 use crate::meta;
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

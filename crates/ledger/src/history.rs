@@ -15,12 +15,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy::CopyKind;
 use crate::copy_state::{CopyRow, CopyState};
-use crate::declared::{any_history, table_of_key, unscoped};
+use crate::declared::any_history;
 use crate::error::LedgerError;
 use crate::ledger::LogEnd;
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
+use crate::table_id::{table_of_key, unscoped};
 
 /// Seqs that are kept free for what a copy may bring: more than any table has rows.
 pub(crate) const SEQS_KEPT: i64 = 1 << 40;

@@ -7,11 +7,11 @@ use normalizer::{Normalized, Rejection, RequestKey, StatusChange};
 use rusqlite::Connection;
 
 use crate::captured_block::{self, Packer};
-use crate::declared::TableId;
 use crate::error::LedgerError;
 use crate::ledger::{Ledger, LogEnd};
 use crate::meta;
 use crate::quarantine::PutAside;
+use crate::table_id::TableId;
 use crate::unjoined::Unjoined;
 
 /// What one row change means, as far as it is known when it is captured.

@@ -14,12 +14,13 @@ use rusqlite::Connection;
 
 use crate::captured_block::{self, PackedRow};
 use crate::copy_state;
-use crate::declared::{Declared, TableId};
+use crate::declared::Declared;
 use crate::error::LedgerError;
 use crate::ingest::{Entry, RejectedRow};
 use crate::log_row::{LogKind, Origin};
 use crate::parents::{Parent, Parents, completed};
 use crate::quarantine::PutAside;
+use crate::table_id::TableId;
 use crate::unjoined::Unjoined;
 use crate::unpack::LogWriter;
 use crate::waiting::Waiting;
@@ -118,7 +119,7 @@ impl<'a> Joiner<'a> {
     fn tell(&mut self, mirror: usize, row: &PackedRow<'_>, told: &Told<'_>) -> Result<(), LedgerError> {
         let Some(kept) = self.declared.mirror(mirror) else { return Ok(()) };
         let by_row_key = |key: &str| self.parents.key_by_row(mirror, key);
-        let row_key = row.row_key.map(|key| crate::declared::unscoped(key));
+        let row_key = row.row_key.map(|key| crate::table_id::unscoped(key));
         if told.operation == Operation::Delete {
             let key = match (told.now.and_then(|row| kept.key_of(row)), row_key) {
                 (Some(key), _) => Some(key),
@@ -131,7 +132,7 @@ impl<'a> Joiner<'a> {
         let Some(key) = kept.key_of(now) else { return Ok(()) };
         let old = match (told.former.and_then(|row| kept.key_of(row)), row.old_row_key) {
             (Some(old), _) => Some(old),
-            (None, Some(old)) => Some(by_row_key(crate::declared::unscoped(old))?),
+            (None, Some(old)) => Some(by_row_key(crate::table_id::unscoped(old))?),
             (None, None) => None,
         };
         let mut cells = kept.cells_of(now);
@@ -277,7 +278,7 @@ impl<'a> Joiner<'a> {
         history: bool,
     ) -> Result<(), LedgerError> {
         let broken = rejection.request.clone();
-        let row_key = row.row_key.filter(|_| history).map(crate::declared::unscoped);
+        let row_key = row.row_key.filter(|_| history).map(crate::table_id::unscoped);
         let rejected = RejectedRow {
             table,
             code: rejection.code,

@@ -9,8 +9,9 @@ use change::{Row, Value};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::cells::{pack_row, unpack_row};
-use crate::declared::{Declared, TableId};
+use crate::declared::Declared;
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::table_id::TableId;
 
 /// A parent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::batch;
-use crate::declared::TableId;
 use crate::error::LedgerError;
 use crate::ingest::RejectedRow;
 use crate::log_row::{Origin, decode};
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// An item in quarantine.
 pub type QuarantineId = i64;

@@ -297,6 +297,7 @@ impl Retry<'_> {
         known.modified_at = Some(change.modified_at);
         known.copy_id = copy.id;
         known.month = month;
+        known.table = again.table;
         KnownTable::new(connection)?.store(&change.service_id, &change.request_id, &known)?;
         meta::add(connection, meta::WAITING_ROWS, 1)?;
         if backfill::range(connection)?.is_some_and(|range| range.contains(change.opening_at)) {

@@ -6,10 +6,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::declared::{self, table_of_key};
+use crate::declared;
 use crate::error::LedgerError;
 use crate::history;
 use crate::log_row::LogKind;
+use crate::table_id::table_of_key;
 
 /// The request that owns a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -156,8 +156,8 @@ fn settle_slice(connection: &Connection, after: i64, upto: i64) -> Result<Settle
     // Sorted by SQLite, which spills to a temporary file: the slice may be larger than memory. All rows are
     // read before the first is seen, so that rows may be deleted meanwhile.
     let mut rows = connection.prepare_cached(
-        "SELECT service_id, request_id, seq, kind, status_id, opening_at, modified_at FROM change \
-         WHERE seq > ?1 AND seq <= ?2 ORDER BY service_id, request_id, seq",
+        "SELECT service_id, request_id, seq, kind, status_id, opening_at, modified_at, table_id \
+         FROM change WHERE seq > ?1 AND seq <= ?2 ORDER BY service_id, request_id, seq",
     )?;
     let mut rows = rows.query([after, upto])?;
     while let Some(row) = rows.next()? {
@@ -211,6 +211,7 @@ impl<'a> Merge<'a> {
             status_id: row.get::<_, Option<u8>>(4)?.unwrap_or(0),
             opening_at: row.get(5)?,
             modified_at: row.get(6)?,
+            table: row.get(7)?,
         };
         if row.kind.is_gone() && row.opening_at.is_none() {
             row.opening_at = self.now.opening_at;

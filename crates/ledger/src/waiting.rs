@@ -8,12 +8,13 @@ use rusqlite::{Connection, Transaction, params};
 use change::{Position, RowKey};
 
 use crate::captured_block::{PackedRow, Packer, Rows};
-use crate::declared::{Declared, unscoped};
+use crate::declared::Declared;
 use crate::error::LedgerError;
 use crate::history;
 use crate::ingest::RejectedRow;
 use crate::quarantine::PutAside;
 use crate::queries::Queries;
+use crate::table_id::unscoped;
 use crate::unjoined::Unjoined;
 
 /// Flushes that may begin before a row that waits goes to quarantine.

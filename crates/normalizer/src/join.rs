@@ -124,6 +124,24 @@ impl Mapped {
         }
     }
 
+    /// Whether a parent says of which request, or service, a row is.
+    #[must_use]
+    pub fn request_is_joined(&self) -> bool {
+        self.joined_cells().any(|index| self.mapping.is_of_request(index))
+    }
+
+    /// Whether a parent says which status a row tells of.
+    #[must_use]
+    pub fn status_is_joined(&self) -> bool {
+        self.joined_cells().any(|index| self.mapping.is_of_status(index))
+    }
+
+    /// The places of the cells that come from parents.
+    fn joined_cells(&self) -> impl Iterator<Item = usize> {
+        let cells = self.cells.iter().enumerate();
+        cells.filter(|(_, origin)| matches!(origin, Origin::Parent(..))).map(|(index, _)| index)
+    }
+
     fn is_own(&self, column: &str) -> bool {
         let found = self.mapping.columns().iter().zip(&self.cells).find(|(name, _)| *name == column);
         matches!(found, Some((_, Origin::Own(_))))

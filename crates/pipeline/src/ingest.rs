@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use change::{Batch, Change, Operation, Page, Row, RowKey, Transaction};
+use chrono_tz::Tz;
 use ledger::{Captured, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined};
 use normalizer::{Mapping, NormalizedRow, Rejection, Rows, Table, Tables};
 
@@ -106,22 +107,27 @@ pub(crate) fn stage(declared: &Declared, page: Page, moment: i64) -> StagedPage 
         page.rows.iter().for_each(|(row, key)| staged.unjoined.push(shape, row, key.as_ref()));
     }
     let Some(mapped) = table.mapped.as_ref().filter(|_| !table.is_joined()) else { return staged };
-    let (mapping, zone) = (&mapped.mapping, declared.tables().zone());
     staged.rows = StagedRows::with_capacity(page.rows.len());
     for (row, key) in page.rows {
-        match normalizer::normalize_row(mapping, &row, moment) {
-            NormalizedRow::BeforeFloor | NormalizedRow::LeftOut => {}
-            NormalizedRow::Record(change) => {
-                let month = normalizer::month_of(change.opening_at, zone);
-                staged.rows.push(&change, month, key.as_ref());
-            }
-            NormalizedRow::Rejected(rejection) => {
-                let key = key.filter(|_| mapping.rows() == Rows::History);
-                staged.rejected.push(rejected_row((id, mapping), (&row, key), rejection, moment));
-            }
-        }
+        take(&mut staged, (&mapped.mapping, declared.tables().zone()), &row, key);
     }
     staged
+}
+
+/// Adds a row as its mapping reads it.
+pub(crate) fn take(staged: &mut StagedPage, (mapping, zone): (&Mapping, Tz), row: &Row, key: Option<RowKey>) {
+    match normalizer::normalize_row(mapping, row, staged.at) {
+        NormalizedRow::BeforeFloor | NormalizedRow::LeftOut => {}
+        NormalizedRow::Record(change) => {
+            let month = normalizer::month_of(change.opening_at, zone);
+            staged.rows.push(&change, month, key.as_ref());
+        }
+        NormalizedRow::Rejected(rejection) => {
+            let key = key.filter(|_| mapping.rows() == Rows::History);
+            let rejected = rejected_row((staged.table, mapping), (row, key), rejection, staged.at);
+            staged.rejected.push(rejected);
+        }
+    }
 }
 
 /// Whether a row of a history came without the key that tells it apart.

@@ -60,8 +60,11 @@ impl Copied {
         let kinds = table.mapped_kinds()?;
         let key_columns: Vec<&Column> = table.key_columns().collect();
         let valued: Vec<&Column> = if scope.keys { key_columns.clone() } else { Vec::new() };
-        let parts: Vec<KeyPart> =
-            if pages.is_some() { key_columns.iter().map(|column| KeyPart::of(column)).collect() } else { Vec::new() };
+        let parts: Vec<KeyPart> = if pages.is_some() {
+            key_columns.iter().map(|column| KeyPart::of(column)).collect()
+        } else {
+            Vec::new()
+        };
         let columns: Vec<String> = table
             .mapped_columns()
             .chain(valued.iter().copied())

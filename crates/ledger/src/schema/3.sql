@@ -57,6 +57,8 @@ CREATE INDEX waiting_child_of ON waiting_child(mirror_id, key);
 -- Log rows before settled_seq that came out of waiting and are not settled.
 CREATE TABLE released(seq INTEGER PRIMARY KEY);
 
+-- The table that last told of the request.
+ALTER TABLE known ADD COLUMN table_id INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE change ADD COLUMN table_id INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE quarantine ADD COLUMN table_id INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE backfill_row ADD COLUMN table_id INTEGER NOT NULL DEFAULT 1;
