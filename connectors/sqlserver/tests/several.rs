@@ -12,7 +12,7 @@ use sqlserver_connector::{Mode, SqlServerSource, SqlServerStream};
 use standin::{Action, Command, Fault, Options, Standin};
 
 use crate::database::{
-    DATABASE, PASSWORD, after, by_hand, captured, config, failure, insert, next, options, pages, present,
+    DATABASE, ENABLE_DATABASE, PASSWORD, after, by_hand, captured, config, failure, insert, next, options, pages, present,
     run, scope, uncaptured, until, update,
 };
 
@@ -405,4 +405,19 @@ async fn what_setup_prints_is_enough_for_all_tables() {
     let left = source.setup().await.unwrap();
     assert!(left.is_empty(), "{left:?}");
     assert!(source.begin(&Beginning::Present).await.unwrap().snapshot.is_some());
+}
+
+#[tokio::test]
+async fn the_instances_of_all_tables_are_taken_away() {
+    let server = uncaptured(by_hand());
+    run(&server, STEPS);
+    run(&server, ENABLE_DATABASE);
+    let source = source(&server);
+    source.apply(&source.setup().await.unwrap()).await.unwrap();
+    let removal = source.removal().await.unwrap();
+    let sql: Vec<&str> = removal.statements.iter().map(|statement| statement.sql.as_str()).collect();
+    assert_eq!(sql.len(), 2, "{sql:?}");
+    assert!(sql[0].contains("N'solicitudes'") && sql[1].contains("N'pasos'"), "{sql:?}");
+    source.apply(&removal.statements).await.unwrap();
+    assert_eq!(source.removal().await.unwrap().statements, []);
 }

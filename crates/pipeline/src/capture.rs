@@ -165,7 +165,10 @@ impl<S: Source> Capture<S> {
         }
         match checkpoint {
             Some(checkpoint) => {
-                self.copy_new_tables().await?;
+                // Who only looks leaves that to the next run.
+                if self.settings.repairs {
+                    self.copy_new_tables().await?;
+                }
                 Ok(checkpoint)
             }
             None => self.begin().await,

@@ -33,7 +33,7 @@ pub struct CaptureSettings {
     /// Gives up at the first error that only an operator can mend, and at an unreachable server: right for
     /// a command that someone watches, wrong for a daemon.
     pub fail_fast: bool,
-    /// Whether a log that was lost is mended; else it is an error.
+    /// Whether a log that was lost is mended, which else is an error, and tables that are new are copied.
     pub repairs: bool,
 }
 
