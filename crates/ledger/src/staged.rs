@@ -341,7 +341,8 @@ mod tests {
             packed[place] = byte;
             packed.truncate(cut.index(packed.len()) + 1);
             let connection = store();
-            connection.execute("INSERT INTO staged_block VALUES(9, 1, ?1)", [packed]).unwrap();
+            let sql = "INSERT INTO staged_block(last_id, first_id, rows) VALUES(9, 1, ?1)";
+            connection.execute(sql, [packed]).unwrap();
             match Slice::read(&connection, 0, 9) {
                 Ok(slice) => prop_assert!(slice.rows().all(|row| row.is_ok())),
                 Err(error) => prop_assert_eq!(error.kind(), LedgerErrorKind::Damaged),
