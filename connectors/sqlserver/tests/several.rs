@@ -12,8 +12,8 @@ use sqlserver_connector::{Mode, SqlServerSource, SqlServerStream};
 use standin::{Action, Command, Fault, Options, Standin};
 
 use crate::database::{
-    DATABASE, ENABLE_DATABASE, PASSWORD, after, by_hand, captured, config, failure, insert, next, options, pages, present,
-    run, scope, uncaptured, until, update,
+    DATABASE, ENABLE_DATABASE, PASSWORD, after, by_hand, captured, config, failure, insert, next, options,
+    pages, present, run, scope, uncaptured, until, update,
 };
 
 const STEPS: &str =
