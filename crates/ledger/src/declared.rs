@@ -121,7 +121,7 @@ impl Declared {
     }
 
     /// A parent's cells in the order of the mirror's columns.
-    pub(crate) fn from_stored(&self, mirror: usize, cells: &Row) -> Row {
+    pub(crate) fn cells_now(&self, mirror: usize, cells: &Row) -> Row {
         let places = self.0.mirrors.get(mirror).map_or(&[][..], |stored| &stored.places);
         Row::new(places.iter().map(|place| cells.get(*place).cloned().unwrap_or(Value::Unchanged)).collect())
     }

@@ -20,7 +20,7 @@ use crate::ingest::{Entry, RejectedRow};
 use crate::log_row::{LogKind, Origin};
 use crate::parents::{Parent, Parents, completed};
 use crate::quarantine::PutAside;
-use crate::table_id::TableId;
+use crate::table_id::{TableId, unscoped};
 use crate::unjoined::Unjoined;
 use crate::unpack::LogWriter;
 use crate::waiting::Waiting;
@@ -119,7 +119,7 @@ impl<'a> Joiner<'a> {
     fn tell(&mut self, mirror: usize, row: &PackedRow<'_>, told: &Told<'_>) -> Result<(), LedgerError> {
         let Some(kept) = self.declared.mirror(mirror) else { return Ok(()) };
         let by_row_key = |key: &str| self.parents.key_by_row(mirror, key);
-        let row_key = row.row_key.map(|key| crate::table_id::unscoped(key));
+        let row_key = row.row_key.map(unscoped);
         if told.operation == Operation::Delete {
             let key = match (told.now.and_then(|row| kept.key_of(row)), row_key) {
                 (Some(key), _) => Some(key),
@@ -132,7 +132,7 @@ impl<'a> Joiner<'a> {
         let Some(key) = kept.key_of(now) else { return Ok(()) };
         let old = match (told.former.and_then(|row| kept.key_of(row)), row.old_row_key) {
             (Some(old), _) => Some(old),
-            (None, Some(old)) => Some(by_row_key(crate::table_id::unscoped(old))?),
+            (None, Some(old)) => Some(by_row_key(unscoped(old))?),
             (None, None) => None,
         };
         let mut cells = kept.cells_of(now);
@@ -278,7 +278,7 @@ impl<'a> Joiner<'a> {
         history: bool,
     ) -> Result<(), LedgerError> {
         let broken = rejection.request.clone();
-        let row_key = row.row_key.filter(|_| history).map(crate::table_id::unscoped);
+        let row_key = row.row_key.filter(|_| history).map(unscoped);
         let rejected = RejectedRow {
             table,
             code: rejection.code,

@@ -72,7 +72,7 @@ impl<'a> Parents<'a> {
         });
         let Some((stored, seq, copy_id, is_gone)) = found.optional()? else { return Ok(None) };
         let damaged = || LedgerError::new(LedgerErrorKind::Damaged, "a stored parent cannot be read");
-        let cells = self.declared.from_stored(mirror, &stored.ok_or_else(damaged)?);
+        let cells = self.declared.cells_now(mirror, &stored.ok_or_else(damaged)?);
         Ok(Some(Parent { cells, seq, copy_id, is_gone }))
     }
 
