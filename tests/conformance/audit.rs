@@ -10,14 +10,14 @@ use crate::support::load::{Load, seed};
 use crate::support::scene::Scene;
 
 /// Runs an audit with `args`, which must end with exit status `code`; returns its JSON.
-async fn audit<B: Backend>(scene: &Scene<B>, args: &[&str], code: i32) -> Value {
+pub(super) async fn audit<B: Backend>(scene: &Scene<B>, args: &[&str], code: i32) -> Value {
     let args = [&["audit", "--json"], args].concat();
     let outcome = scene.product.command(&args).await.with_code(code);
     serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {}", outcome.stdout))
 }
 
 /// What an audit counted: equal, on their way, missing, different, unknown, set aside.
-fn counts(audited: &Value) -> [u64; 6] {
+pub(super) fn counts(audited: &Value) -> [u64; 6] {
     ["equal", "on_their_way", "missing", "different", "unknown", "set_aside"]
         .map(|name| audited["total"][name].as_u64().unwrap())
 }

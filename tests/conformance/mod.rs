@@ -7,6 +7,7 @@
 //! - `derived`: fields that are made of several columns
 //! - `filter`: tables that hold more than requests
 //! - `history`: tables of which each row is a status change
+//! - `joins`: rows that are joined to their parents, and several tables in one connector
 //! - `restarts`: the product stops and starts, by order and by force
 //! - `crashes`: the product and the server die under load
 //! - `lost_log`: the database has thrown the log away
@@ -25,6 +26,7 @@ pub(crate) mod derived;
 pub(crate) mod disk;
 pub(crate) mod filter;
 pub(crate) mod history;
+pub(crate) mod joins;
 pub(crate) mod lost_log;
 pub(crate) mod memory;
 pub(crate) mod overlap;
@@ -72,6 +74,10 @@ macro_rules! quick_tests {
             history::each_row_is_a_record_and_corrections_follow_the_written_rule,
             history::a_backfill_sends_every_row_since_the_floor_in_order,
             history::a_ledger_does_not_change_from_requests_to_history,
+            joins::each_row_is_sent_with_its_parent_as_it_was_at_the_rows_own_commit,
+            joins::a_row_waits_for_its_parent_and_goes_to_quarantine_if_it_does_not_come,
+            joins::three_tables_leave_by_their_own_mappings,
+            joins::a_table_that_comes_later_is_copied_and_sent_when_it_is_asked_for,
             restarts::what_commits_while_the_product_is_stopped_is_captured_afterwards,
             restarts::a_transaction_that_was_open_at_a_kill_is_captured_once,
             restarts::two_runs_cannot_share_a_ledger,
@@ -108,6 +114,8 @@ macro_rules! heavy_tests {
             history::a_throttled_copy_and_the_stream_bring_the_whole_history_under_load,
             history::a_lost_log_loses_nothing_of_a_history,
             history::a_lost_log_that_is_repaired_in_pages_loses_nothing_of_a_history,
+            joins::a_joined_history_arrives_once_when_the_product_is_killed_under_load,
+            joins::a_lost_log_loses_nothing_of_a_joined_history,
             crashes::nothing_is_lost_or_invented_when_the_product_is_killed_under_load,
             crashes::nothing_is_lost_or_invented_when_the_first_copy_is_killed,
             crashes::nothing_is_lost_or_invented_when_the_server_is_killed_under_load,

@@ -14,6 +14,7 @@ last_modified_date = { column = "fecha_modificacion", time_zone = "America/Santo
 pub(crate) struct Config {
     /// `[source]` and its sub-sections, headings included.
     pub(crate) source: String,
+    /// Empty where each table has its own.
     pub(crate) mapping: String,
     pub(crate) schedule: String,
     pub(crate) delivery: String,
@@ -54,7 +55,10 @@ impl Config {
             ("alerts", &self.alerts),
             ("status", &self.status),
         ] {
-            text.push_str(&format!("\n[{name}]\n{lines}\n"));
+            // Each of several tables has a mapping of its own, in `source`.
+            if name != "mapping" || !lines.is_empty() {
+                text.push_str(&format!("\n[{name}]\n{lines}\n"));
+            }
         }
         text
     }

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use change::{Beginning, ChangeStream, Position, Scope, Source};
+use change::{Beginning, ChangeStream, Position, Source, TableScope};
 use mysql_connector::{MysqlConfig, MysqlSource, TlsMode};
 
 #[tokio::main]
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let columns = columns.split(',').map(str::to_owned).collect();
     let source = MysqlSource::new(
         config,
-        Scope { table: table.clone(), columns, keys: false, since: None, condition: None },
+        TableScope { table: table.clone(), columns, keys: false, since: None, condition: None },
     );
     let begun = source.begin(&Beginning::At(Position::new(position.as_str()))).await?;
     let wanted: usize = changes.parse()?;

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use change::{Scope, Snapshot, SnapshotPlan, Source};
+use change::{Snapshot, SnapshotPlan, Source, TableScope};
 use mysql_connector::{MysqlConfig, MysqlSource, TlsMode};
 
 #[tokio::main]
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let columns = columns.split(',').map(str::to_owned).collect();
     let source = MysqlSource::new(
         config,
-        Scope { table: table.clone(), columns, keys: false, since: None, condition: None },
+        TableScope { table: table.clone(), columns, keys: false, since: None, condition: None },
     );
     let started = Instant::now();
     let mut copy = source.snapshot(&SnapshotPlan::OnePass).await?;

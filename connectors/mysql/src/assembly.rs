@@ -131,6 +131,7 @@ mod tests {
     fn change() -> Change {
         let transaction = Transaction { position: Position::new("a.1:4"), committed_at: 0 };
         Change {
+            table: 0,
             operation: Operation::Insert,
             before: None,
             after: Some(Row::new(vec![Value::Int(1)])),

@@ -1,6 +1,6 @@
-//! What the server's catalogue says about the configured table.
+//! What the server's catalogue says about the configured tables.
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod collations;
 mod column;
@@ -44,7 +44,7 @@ pub(crate) struct Table {
     pub(crate) transactional: bool,
     /// All its columns that we may see, in table order.
     pub(crate) columns: Vec<Column>,
-    /// The indexes of the mapped columns in [`Table::columns`], in [`Scope`] order.
+    /// The indexes of the mapped columns in [`Table::columns`], in [`TableScope`] order.
     pub(crate) mapped: Vec<usize>,
     /// The indexes of the columns that tell its rows apart, in the order of the key's own index: the primary key,
     /// else a unique index without NULL; none where there is neither.
@@ -61,7 +61,7 @@ impl Table {
         format!("{}.{}", quote_ident(&self.database), quote_ident(&self.name))
     }
 
-    /// The mapped columns, in [`Scope`] order.
+    /// The mapped columns, in [`TableScope`] order.
     pub(crate) fn mapped_columns(&self) -> impl Iterator<Item = &Column> {
         self.mapped.iter().filter_map(|index| self.columns.get(*index))
     }
@@ -71,7 +71,7 @@ impl Table {
         self.key.iter().filter_map(|index| self.columns.get(*index))
     }
 
-    /// How the texts of the mapped columns are to be read, in [`Scope`] order.
+    /// How the texts of the mapped columns are to be read, in [`TableScope`] order.
     ///
     /// # Errors
     /// A schema error that names every mapped column of a type that no record can carry, and why.
@@ -123,14 +123,49 @@ pub(crate) enum Lookup {
     },
 }
 
-/// The configured table, fit for capture as far as the catalogue tells.
+/// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
+///
+/// # Errors
+/// A schema error for the first that there is not, that is not a table, or that lacks mapped columns; a configuration
+/// error for one that is configured twice.
+pub(crate) fn tables(
+    connection: &mut Connection,
+    config: &MysqlConfig,
+    scope: &Scope,
+) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for one in &scope.tables {
+        let table = table(connection, config, one)?;
+        if tables.iter().any(|known| known.quoted() == table.quoted()) {
+            let context = format!("table {} is configured twice, expected once", table.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// Rows of all tables by the server's own statistics; `None` where they have none of one.
+pub(crate) fn rows_estimate(tables: &[Table]) -> Option<u64> {
+    tables
+        .iter()
+        .map(|table| table.rows_estimate)
+        .try_fold(0_u64, |sum, rows| Some(sum.saturating_add(rows?)))
+}
+
+/// Names of tables as a message lists them.
+pub(crate) fn listed<'a>(tables: impl IntoIterator<Item = &'a Table>) -> String {
+    tables.into_iter().map(Table::quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A configured table, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
 /// A schema error when there is no such table, it is not a table, or it lacks mapped columns.
 pub(crate) fn table(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Table, SourceError> {
     match look_up(connection, config, scope)? {
         Lookup::Absent { database, name, similar } => Err(absent(&database, &name, &similar)),

@@ -15,6 +15,7 @@ const PARTIAL_JSON: usize = 1;
 
 /// Walks the rows of an event.
 pub(crate) struct Changes<'a> {
+    table: u16,
     layout: &'a Layout,
     kind: RowsKind,
     rows: &'a Rows<'a>,
@@ -25,12 +26,12 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Begins with the first row.
+    /// Begins with the first row; the rows are those of the table with this number.
     ///
     /// # Errors
     /// When the rows do not fit the table's description.
     pub(crate) fn new(
-        layout: &'a Layout,
+        (table, layout): (u16, &'a Layout),
         kind: RowsKind,
         rows: &'a Rows<'a>,
         transaction: &'a Arc<Transaction>,
@@ -39,7 +40,7 @@ impl<'a> Changes<'a> {
             return Err(DecodeError::Width { actual: rows.columns, expected: layout.width() });
         }
         let (first, second) = (Vec::new(), Vec::new());
-        Ok(Self { layout, kind, rows, rest: Fields(&rows.bytes), first, second, transaction })
+        Ok(Self { table, layout, kind, rows, rest: Fields(&rows.bytes), first, second, transaction })
     }
 
     /// The next change, and about how many bytes it takes; `None` after the last.
@@ -104,7 +105,8 @@ impl<'a> Changes<'a> {
             }
         };
         let transaction = Arc::clone(self.transaction);
-        Ok((Change { operation: self.kind.operation, before, after, key, old_key, transaction }, bytes))
+        let (table, operation) = (self.table, self.kind.operation);
+        Ok((Change { table, operation, before, after, key, old_key, transaction }, bytes))
     }
 
     /// Skips what precedes an update's second image: it is of no matter which documents are whole, since each has its

@@ -2,9 +2,10 @@
 //!
 //! No finding keeps another from being made: an operator mends the server once, not once per finding.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, Row, Scope, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Kind, Lookup, Table};
 use crate::config::MysqlConfig;
@@ -33,7 +34,7 @@ struct Subject<'a> {
     account: &'a str,
 }
 
-/// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns. Blocks.
+/// Looks at every prerequisite, and reads up to `sample_rows` rows of each table's mapped columns. Blocks.
 pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
@@ -52,8 +53,7 @@ pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> 
         "connection",
         format!("{} lets \"{}\" into \"{}\"", config.address(), config.user, config.database),
     ));
-    let known = server::ask(&mut connection)
-        .and_then(|server| Ok((server, rights::ask(&mut connection, &config.database)?)));
+    let known = server::ask(&mut connection).and_then(|server| Ok((server, rights::ask(&mut connection)?)));
     match known {
         Ok((server, rights)) => {
             let account = rights::account(config, Some(&server));
@@ -74,24 +74,67 @@ fn look(subject: &Subject<'_>, connection: &mut Connection, sample_rows: u32, in
     findings.extend(keeping::findings(subject));
     let end = end_of_log(subject, connection, findings);
     add(findings, "replica", replica::findings(subject, connection));
-    match catalog::look_up(connection, subject.config, subject.scope) {
-        Ok(Lookup::Found { table, missing }) => {
-            findings.extend(end.and_then(|end| log::filter(subject, &end, &table.database)));
-            findings.extend(table::shape(subject, &table, &missing));
-            if missing.is_empty() && !matches!(table.kind, Kind::Unfit(_)) {
-                look_at_table(subject, connection, &table, findings);
-                match sample::read(connection, &table, sample_rows) {
-                    Ok(rows) => inspection.sample = rows,
-                    Err(error) => findings.push(unanswered("sample", &error)),
-                }
-            }
-        }
-        Ok(Lookup::Absent { database, name, similar }) => {
-            findings.extend(end.and_then(|end| log::filter(subject, &end, &database)));
-            add(findings, "table", table::absent(subject, (&database, &name), &similar));
-        }
-        Err(error) => findings.push(unanswered("table", &error)),
+    let looked: Vec<Looked<'_>> = subject
+        .scope
+        .tables
+        .iter()
+        .map(|scope| Looked { scope, found: catalog::look_up(connection, subject.config, scope) })
+        .collect();
+    look_at_all(subject, &looked, end.as_ref(), findings);
+    for one in &looked {
+        let rows = look_at_table(subject, connection, (one, sample_rows), findings);
+        inspection.samples.push(rows);
     }
+}
+
+/// A configured table, and what the catalogue says of it.
+struct Looked<'a> {
+    scope: &'a TableScope,
+    found: Result<Lookup, SourceError>,
+}
+
+impl Looked<'_> {
+    /// The table, where it has all that is mapped.
+    fn fit(&self) -> Option<&Table> {
+        match &self.found {
+            Ok(Lookup::Found { table, missing })
+                if missing.is_empty() && !matches!(table.kind, Kind::Unfit(_)) =>
+            {
+                Some(table)
+            }
+            _ => None,
+        }
+    }
+
+    /// The database that it is in, or should be.
+    fn database(&self) -> Option<&str> {
+        match &self.found {
+            Ok(Lookup::Found { table, .. }) => Some(&table.database),
+            Ok(Lookup::Absent { database, .. }) => Some(database),
+            Err(_) => None,
+        }
+    }
+}
+
+/// What is the server's business, and depends on which tables are read of it.
+fn look_at_all(
+    subject: &Subject<'_>,
+    looked: &[Looked<'_>],
+    end: Option<&LogEnd>,
+    findings: &mut Vec<Finding>,
+) {
+    if let Some(end) = end {
+        let databases: BTreeSet<&str> = looked.iter().filter_map(Looked::database).collect();
+        findings.extend(databases.into_iter().map(|database| log::filter(subject, end, database)));
+    }
+    let fit: Vec<&Table> = looked.iter().filter_map(Looked::fit).collect();
+    if fit.is_empty() {
+        return;
+    }
+    findings.extend(table::twice(&fit));
+    findings.push(log::row_image(subject, &fit));
+    findings.extend(access::locks(subject, &fit));
+    findings.extend(foreign_key::logged(subject));
 }
 
 /// Asks for the log's end, where it makes sense to.
@@ -112,18 +155,34 @@ fn end_of_log(
     }
 }
 
+/// What there is to say of one table, and some of its rows.
 fn look_at_table(
     subject: &Subject<'_>,
     connection: &mut Connection,
-    table: &Table,
+    (looked, sample_rows): (&Looked<'_>, u32),
     findings: &mut Vec<Finding>,
-) {
+) -> Vec<Row> {
+    let scope = looked.scope;
+    match &looked.found {
+        Ok(Lookup::Found { table, missing }) => {
+            findings.extend(table::shape(subject, (scope, table), missing));
+        }
+        Ok(Lookup::Absent { database, name, similar }) => {
+            add(findings, "table", table::absent(subject, scope, (database, name), similar));
+        }
+        Err(error) => findings.push(unanswered("table", error)),
+    }
+    let Some(table) = looked.fit() else { return Vec::new() };
     findings.extend(columns::findings(subject, table));
-    findings.push(log::row_image(subject, table));
-    findings.push(access::lock(subject, table));
-    add(findings, "select", access::table(subject, connection, table));
+    add(findings, "select", access::table(subject, connection, (scope, table)));
     add(findings, "request_id", table::uniqueness(connection, table).map(|finding| vec![finding]));
-    add(findings, "foreign_key", foreign_key::findings(subject, connection, table));
+    if foreign_key::logged(subject).is_none() {
+        add(findings, "foreign_key", foreign_key::findings(connection, (scope, table)));
+    }
+    sample::read(connection, table, sample_rows).unwrap_or_else(|error| {
+        findings.push(unanswered("sample", &error));
+        Vec::new()
+    })
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {

@@ -15,7 +15,7 @@ pub struct MysqlConfig {
     pub host: String,
     /// The port; a socket has none.
     pub port: u16,
-    /// The database that holds the table.
+    /// The database of tables that are named without one.
     pub database: String,
     /// The user to log in as.
     pub user: String,

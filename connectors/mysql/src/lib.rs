@@ -6,9 +6,9 @@
 //! # Layout
 //! - `config`, `name`, `flavour`, `fault`: settings, names, which product answers, what errors mean
 //! - `wire`: the connection
-//! - `catalog`, `server`, `rights`, `log_end`: what the server says about the table, itself, our user, its log
+//! - `catalog`, `server`, `rights`, `log_end`: what the server says about the tables, itself, our user, its log
 //! - `check`, `setup`, `retention`: what an operator wants to know
-//! - `snapshot`, `value_text`: copies of the table
+//! - `snapshot`, `value_text`: copies of the tables
 
 mod assembly;
 mod binlog;

@@ -211,7 +211,7 @@ impl Reader {
 
     fn query(&mut self, event: u8, body: &[u8]) -> Result<(), SourceError> {
         let query = Query::read(event, body)?;
-        let meaning = meaning(&query.text, query.database, self.tables.subject());
+        let meaning = meaning(&query.text, query.database, self.tables.subjects());
         let old = self.open.as_ref().is_some_and(|open| open.old);
         match meaning {
             Meaning::Begin | Meaning::XaStart => {
@@ -230,25 +230,29 @@ impl Reader {
                 return Ok(());
             }
             Meaning::RollbackPart if self.assembly.has_open() => {
-                return Err(self.lost("a transaction was rolled back in part after it changed the table"));
+                return Err(
+                    self.lost("a transaction was rolled back in part after it changed a captured table")
+                );
             }
             Meaning::XaCommit(xid) => self.xa_commit(&xid)?,
             Meaning::XaRollback(xid) => drop(self.prepared.take(&xid)),
             Meaning::Changed if !old => {
                 return Err(self
-                    .lost("a statement that names the table was logged as such, not row by row")
+                    .lost("a statement that names a captured table was logged as such, not row by row")
                     .with_hint("a session has set binlog_format to STATEMENT or MIXED: find it, and take that right away"));
             }
-            Meaning::Emptied => {
-                self.tables.emptied();
-                if !old {
-                    let position = Position::new(self.tracker.event_start().to_string());
-                    self.assembly.add_incident(Incident::Truncated { position });
+            Meaning::Emptied(ours) => {
+                for table in ours {
+                    self.tables.emptied(table);
+                    if !old {
+                        let position = Position::new(self.tracker.event_start().to_string());
+                        self.assembly.add_incident(Incident::Truncated { table, position });
+                    }
                 }
             }
             Meaning::Defined { ours, opens } => {
-                if ours {
-                    self.tables.redefined(&self.tracker.event_start())?;
+                for table in ours {
+                    self.tables.redefined(table, &self.tracker.event_start())?;
                 }
                 if opens && let Some(open) = &mut self.open {
                     open.begun = true;
@@ -317,20 +321,18 @@ impl Reader {
     }
 
     fn rows(&mut self, kind: RowsKind, body: &[u8], outlet: &mut dyn Outlet) -> Result<(), End> {
-        let table = rows::table_of(body)?;
-        if !self.tables.is_ours(table)? {
-            return Ok(());
-        }
+        let id = rows::table_of(body)?;
+        let Some(table) = self.tables.ours(id)? else { return Ok(()) };
         let Some(open) = &mut self.open else {
             return Err(DecodeError::OutOfOrder("row change outside a transaction").into());
         };
         if open.old && !open.xa {
             return Ok(());
         }
-        let layout = self.tables.layout_of(table)?;
+        let layout = self.tables.layout_of(id, table)?;
         let (transaction, xa) = (open.transaction(), open.xa);
         let rows = Rows::read(kind, body)?;
-        let mut changes = Changes::new(&layout, kind, &rows, &transaction)?;
+        let mut changes = Changes::new((table, &layout), kind, &rows, &transaction)?;
         while let Some((change, bytes)) = changes.next_change()? {
             self.take(change, bytes, xa, outlet)?;
         }

@@ -9,6 +9,9 @@ use crate::name::quote_ident;
 use crate::server::Server;
 use crate::wire::Connection;
 
+/// What a grant on the whole server names.
+const EVERYTHING: &str = "*.*";
+
 /// What our user may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
@@ -18,8 +21,15 @@ pub(crate) struct Rights {
     pub(crate) sees_log: bool,
     /// Everything, or the right to give itself everything.
     pub(crate) is_superuser: bool,
-    /// Lock tables of the table's database.
-    pub(crate) locks: bool,
+    /// Lock tables of these: all, or those of databases whose name fits a pattern, as the server lists them.
+    locks: Vec<String>,
+}
+
+impl Rights {
+    /// Whether it may lock tables of the database.
+    pub(crate) fn locks(&self, database: &str) -> bool {
+        self.locks.iter().any(|object| object == EVERYTHING || covers(object, database))
+    }
 }
 
 /// What our user may do with the table.
@@ -35,7 +45,7 @@ pub(crate) struct TableRights {
 ///
 /// # Errors
 /// When the connection breaks.
-pub(crate) fn ask(connection: &mut Connection, database: &str) -> Result<Rights, SourceError> {
+pub(crate) fn ask(connection: &mut Connection) -> Result<Rights, SourceError> {
     let context = "ask what our user may do";
     let mut sql = "SHOW GRANTS".to_owned();
     if !connection.flavour().is_mariadb() {
@@ -46,20 +56,20 @@ pub(crate) fn ask(connection: &mut Connection, database: &str) -> Result<Rights,
         }
     }
     let lines: Vec<String> = connection.query(context, &sql)?.into_iter().flatten().flatten().collect();
-    Ok(read(&lines, database))
+    Ok(read(&lines))
 }
 
-fn read(lines: &[String], database: &str) -> Rights {
+fn read(lines: &[String]) -> Rights {
     let mut rights = Rights::default();
     for grant in lines.iter().filter_map(|line| Grant::read(line)) {
         let has = |privilege: &str| grant.has(privilege);
-        if grant.object == "*.*" {
+        if has("LOCK TABLES") {
+            rights.locks.push(grant.object.to_owned());
+        }
+        if grant.object == EVERYTHING {
             rights.reads_log |= has("REPLICATION SLAVE");
             rights.sees_log |= has("REPLICATION CLIENT") || has("BINLOG MONITOR") || has("SUPER");
             rights.is_superuser |= has("SUPER") || has("CREATE USER");
-            rights.locks |= has("LOCK TABLES");
-        } else if grant.covers(database) {
-            rights.locks |= has("LOCK TABLES");
         }
     }
     rights
@@ -82,14 +92,14 @@ impl<'a> Grant<'a> {
         self.privileges.starts_with("ALL PRIVILEGES")
             || self.privileges.split(',').any(|held| held.trim() == privilege)
     }
+}
 
-    /// Whether it is a grant on all of the database. `%` and `_` in its name stand for any characters unless a
-    /// backslash is before them (<https://dev.mysql.com/doc/refman/8.4/en/grant.html#grant-quoting>).
-    fn covers(&self, database: &str) -> bool {
-        let Some(pattern) = self.object.strip_suffix(".*") else { return false };
-        let pattern = pattern.trim_matches('`').replace("``", "`");
-        matches(pattern.as_bytes(), database.as_bytes())
-    }
+/// Whether a grant on `object` is one on all of the database. `%` and `_` in its name stand for any characters unless a
+/// backslash is before them (<https://dev.mysql.com/doc/refman/8.4/en/grant.html#grant-quoting>).
+fn covers(object: &str, database: &str) -> bool {
+    let Some(pattern) = object.strip_suffix(".*") else { return false };
+    let pattern = pattern.trim_matches('`').replace("``", "`");
+    matches(pattern.as_bytes(), database.as_bytes())
 }
 
 /// Whether `name` is one of those that `pattern` stands for.
@@ -181,7 +191,7 @@ pub(crate) fn grant_log(account: &str, flavour: &Flavour) -> Statement {
     }
 }
 
-/// The statement that lets our user lock the table for the moment in which an exact copy begins. MariaDB needs none.
+/// The statement that lets our user lock the database's tables for the moment in which an exact copy begins. MariaDB needs none.
 pub(crate) fn grant_lock(account: &str, database: &str) -> Statement {
     // In a grant's database these two stand for any characters.
     let database = database.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%");
@@ -199,7 +209,7 @@ mod tests {
 
     fn rights(lines: &[&str]) -> Rights {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        read(&lines, "mi_base")
+        read(&lines)
     }
 
     #[test]
@@ -210,9 +220,9 @@ mod tests {
             "GRANT LOCK TABLES ON `mi\\_base`.* TO `b`@`%`",
             "GRANT SELECT (`a`, `b`), REFERENCES ON `mi_base`.`t` TO `b`@`%`",
         ]);
-        assert_eq!(held, Rights { reads_log: true, sees_log: true, is_superuser: false, locks: true });
+        assert!(held.reads_log && held.sees_log && !held.is_superuser && held.locks("mi_base"));
         let all = rights(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]);
-        assert_eq!(all, Rights { reads_log: true, sees_log: true, is_superuser: true, locks: true });
+        assert!(all.reads_log && all.sees_log && all.is_superuser && all.locks("mi_base"));
     }
 
     #[test]
@@ -233,7 +243,7 @@ mod tests {
             ("`mi_base`.`t`", false),
         ] {
             let line = format!("GRANT LOCK TABLES ON {object} TO `b`@`%`");
-            assert_eq!(rights(&[&line]).locks, covered, "{object}");
+            assert_eq!(rights(&[&line]).locks("mi_base"), covered, "{object}");
         }
     }
 }

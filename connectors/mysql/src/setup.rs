@@ -1,6 +1,8 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, Statement};
+use std::collections::BTreeSet;
+
+use change::{Scope, SourceError, Statement, TableScope};
 
 use crate::catalog::{self, Kind, Lookup};
 use crate::config::MysqlConfig;
@@ -21,7 +23,7 @@ const KEPT_SECONDS: u64 = 7 * 86_400;
 /// by itself what depends on the server.
 ///
 /// # Errors
-/// When the table's name cannot be read, or the server lets us in but cannot be asked.
+/// When a table's name cannot be read, or the server lets us in but cannot be asked.
 pub(crate) fn statements(config: &MysqlConfig, scope: &Scope) -> Result<Vec<Statement>, SourceError> {
     config.validate()?;
     match Connection::open(config) {
@@ -54,12 +56,16 @@ fn missing(
     scope: &Scope,
 ) -> Result<Vec<Statement>, SourceError> {
     let server = server::ask(connection)?;
-    let (database, _) = parse_table_name(&scope.table, &config.database)?;
-    let held = rights::ask(connection, &database)?;
+    let databases = databases(config, scope)?;
+    let held = rights::ask(connection)?;
     let account = rights::account(config, Some(&server));
-    let mut statements = table_statements(connection, config, scope, (&held, &account))?;
-    if !server.flavour.is_mariadb() && !held.locks {
-        statements.push(rights::grant_lock(&account, &database));
+    let mut statements = Vec::new();
+    for table in &scope.tables {
+        statements.extend(table_statements(connection, config, table, (&held, &account))?);
+    }
+    if !server.flavour.is_mariadb() {
+        let locked = databases.iter().filter(|database| !held.locks(database));
+        statements.extend(locked.map(|database| rights::grant_lock(&account, database)));
     }
     if !(held.reads_log && held.sees_log) {
         statements.push(rights::grant_log(&account, &server.flavour));
@@ -68,10 +74,16 @@ fn missing(
     Ok(statements)
 }
 
+/// The databases that the tables are in.
+fn databases(config: &MysqlConfig, scope: &Scope) -> Result<BTreeSet<String>, SourceError> {
+    let names = scope.tables.iter().map(|table| parse_table_name(&table.table, &config.database));
+    names.map(|name| name.map(|(database, _)| database)).collect()
+}
+
 fn table_statements(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     (held, account): (&Rights, &str),
 ) -> Result<Vec<Statement>, SourceError> {
     match catalog::look_up(connection, config, scope)? {
@@ -138,7 +150,7 @@ fn everything(
     scope: &Scope,
     reason: &SourceError,
 ) -> Result<Vec<Statement>, SourceError> {
-    let (database, _) = parse_table_name(&scope.table, &config.database)?;
+    let databases = databases(config, scope)?;
     let account = rights::account(config, None);
     let identified = match &config.password {
         Some(_) => format!(" IDENTIFIED BY '{PASSWORD}'"),
@@ -156,8 +168,10 @@ fn everything(
         ),
         sql: format!("CREATE USER IF NOT EXISTS {account}{identified}"),
     }];
-    statements.extend(grants(config, scope, &account)?);
-    statements.push(rights::grant_lock(&account, &database));
+    for table in &scope.tables {
+        statements.extend(grants(config, table, &account)?);
+    }
+    statements.extend(databases.iter().map(|database| rights::grant_lock(&account, database)));
     statements.push(Statement {
         why: "only a user with these rights can read the log and ask where it ends; they are rights to the whole server"
             .to_owned(),
@@ -182,7 +196,7 @@ fn everything(
 /// When the table's name cannot be read.
 pub(crate) fn grant_script(
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
     account: &str,
 ) -> Result<String, SourceError> {
     let statements: Vec<String> =
@@ -192,7 +206,7 @@ pub(crate) fn grant_script(
 
 /// Lets our user read the mapped columns and the key, which the statements look up by themselves: our user does not
 /// see them yet.
-fn grants(config: &MysqlConfig, scope: &Scope, account: &str) -> Result<Vec<Statement>, SourceError> {
+fn grants(config: &MysqlConfig, scope: &TableScope, account: &str) -> Result<Vec<Statement>, SourceError> {
     let (database, name) = parse_table_name(&scope.table, &config.database)?;
     let mapped: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let of_table = |alias: &str| {
@@ -256,8 +270,8 @@ mod tests {
         }
     }
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "Solicitudes".to_owned(),
             columns: vec![column.to_owned()],
             keys: false,
@@ -269,7 +283,7 @@ mod tests {
     #[test]
     fn the_whole_set_is_given_when_the_server_cannot_be_asked_and_says_so() {
         let reason = SourceError::new(SourceErrorKind::Unreachable, "nothing listens at db1:3306");
-        let statements = everything(&config(), &scope("Estado d'hoy"), &reason).unwrap();
+        let statements = everything(&config(), &scope("Estado d'hoy").into(), &reason).unwrap();
         let first = statements.first().unwrap();
         assert!(first.why.contains("nothing listens at db1:3306"), "{}", first.why);
         let all: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();

@@ -1,8 +1,8 @@
-//! Copies of the table's mapped columns: as of one moment, or page by page.
+//! Copies of the tables' mapped columns, one table after the other: as of one moment, or page by page.
 
 use std::thread;
 
-use change::{Page, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
+use change::{Days, Page, PageCursor, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
 use tokio::sync::mpsc;
 
 mod condition;
@@ -15,7 +15,6 @@ pub(crate) use start::start;
 use crate::catalog::{self, Table};
 use crate::config::MysqlConfig;
 use crate::log_end::log_end;
-use crate::name::quote_ident;
 use crate::wire::{Closer, Connection};
 use select::Copied;
 
@@ -35,7 +34,7 @@ const PATIENCE: &str = "SET SESSION wait_timeout = 28800";
 /// (<https://dev.mysql.com/doc/refman/8.4/en/commit.html>).
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
-/// A copy of the table, being read.
+/// A copy of the tables, being read.
 #[derive(Debug)]
 pub struct MysqlSnapshot {
     /// `None` marks the end, which a thread that died could not tell.
@@ -74,26 +73,54 @@ pub(crate) fn open(
     plan: &SnapshotPlan,
 ) -> Result<MysqlSnapshot, SourceError> {
     let mut connection = connect(config)?;
-    let table = catalog::table(&mut connection, config, scope)?;
     match plan {
         SnapshotPlan::OnePass => {
-            let copied = Copied::new(&table, scope, false)?;
+            let tables = catalog::tables(&mut connection, config, scope)?;
+            let copies = Copied::all(&tables, scope)?;
             begin(&mut connection)?;
-            whole(connection, copied)
+            whole(connection, copies)
         }
-        SnapshotPlan::Pages { after, rows } => {
-            expect_key(&table)?;
-            let copied = Copied::new(&table, scope, true)?;
-            let kept = after.as_ref().map(|cursor| cursor::read(copied.parts(), cursor)).transpose()?;
+        SnapshotPlan::Pages { tables, opened, after, rows } => {
+            let mut copies = Vec::with_capacity(tables.len());
+            for number in tables {
+                copies.push(paged(&mut connection, config, (scope, opened), *number)?);
+            }
+            let mut kept = after.as_ref().map(|cursor| go_on(&mut copies, cursor)).transpose()?;
             let rows = (*rows).max(1);
-            spawn(connection, move |connection, outlet| copy_pages(connection, &copied, kept, rows, outlet))
+            spawn(connection, move |connection, outlet| {
+                copies.iter().try_for_each(|copied| copy_pages(connection, copied, kept.take(), rows, outlet))
+            })
         }
-        SnapshotPlan::Opened { days, rows } => {
-            expect_key(&table)?;
-            let copied = Copied::opened(&table, scope, true, days)?;
-            let rows = (*rows).max(1);
-            spawn(connection, move |connection, outlet| copy_pages(connection, &copied, None, rows, outlet))
-        }
+    }
+}
+
+/// What to copy, page by page, of the table with this number.
+fn paged(
+    connection: &mut Connection,
+    config: &MysqlConfig,
+    (scope, opened): (&Scope, &[Days]),
+    number: u16,
+) -> Result<Copied, SourceError> {
+    let Some(one) = scope.table(number) else {
+        return Err(cursor::unfit(format!(
+            "a copy is asked for of table number {number}, which there is not"
+        )));
+    };
+    let table = catalog::table(connection, config, one)?;
+    expect_key(&table)?;
+    Copied::new(number, &table, one, Some(opened))
+}
+
+/// Leaves out the tables that the copy is through with, and returns the key that it stopped after in the first of the
+/// others.
+fn go_on(copies: &mut Vec<Copied>, stopped: &PageCursor) -> Result<Vec<String>, SourceError> {
+    let (number, key) = cursor::table_of(stopped)?;
+    copies.retain(|copied| copied.number >= number);
+    match copies.first() {
+        Some(copied) if copied.number == number => cursor::read(copied.parts(), key),
+        _ => Err(cursor::unfit(format!(
+            "the copy stopped in table number {number}, which is not to be copied"
+        ))),
     }
 }
 
@@ -109,8 +136,10 @@ fn begin(connection: &mut Connection) -> Result<(), SourceError> {
 }
 
 /// Starts a copy of everything on a connection that is in the transaction it shall be read in.
-fn whole(connection: Connection, copied: Copied) -> Result<MysqlSnapshot, SourceError> {
-    spawn(connection, move |connection, outlet| copy_whole(connection, &copied, outlet))
+fn whole(connection: Connection, copies: Vec<Copied>) -> Result<MysqlSnapshot, SourceError> {
+    spawn(connection, move |connection, outlet| {
+        copies.iter().try_for_each(|copied| copy_whole(connection, copied, outlet))
+    })
 }
 
 fn expect_key(table: &Table) -> Result<(), SourceError> {
@@ -219,12 +248,12 @@ fn copy(
 fn copy_whole(connection: &mut Connection, copied: &Copied, outlet: &Outlet) -> Result<(), End> {
     let last = copy(connection, copied, &copied.whole(), |filling| {
         if filling.is_full() {
-            send(outlet, std::mem::take(filling).page)?;
+            send(outlet, copied, std::mem::take(filling).page)?;
         }
         Ok(())
     })?;
     if !last.page.rows.is_empty() {
-        send(outlet, last.page)?;
+        send(outlet, copied, last.page)?;
     }
     Ok(())
 }
@@ -247,10 +276,10 @@ fn copy_pages(
         // Asked for after the page was read: a transaction is in the log before other sessions see it, so that
         // whatever the page shows comes before the fence.
         page.fence = Some(log_end(connection)?.fence());
-        page.cursor = filling.kept.as_deref().map(cursor::write);
+        page.cursor = filling.kept.as_deref().map(|kept| cursor::write(copied.number, kept));
         let count = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
         if !page.rows.is_empty() {
-            send(outlet, page)?;
+            send(outlet, copied, page)?;
         }
         if count < rows && !filling.closed {
             return Ok(());
@@ -261,11 +290,15 @@ fn copy_pages(
     }
 }
 
-fn send(outlet: &Outlet, page: Page) -> Result<(), End> {
+fn send(outlet: &Outlet, copied: &Copied, page: Page) -> Result<(), End> {
+    let page = Page { table: copied.number, ..page };
     outlet.blocking_send(Ok(Some(page))).map_err(|_| End::Unwanted)
 }
 
-/// The statement that keeps others from changing the table, for the moment in which a copy begins.
-fn lock_statement(table: &Table) -> String {
-    format!("LOCK TABLES {}.{} READ", quote_ident(&table.database), quote_ident(&table.name))
+/// The statement that keeps others from changing the tables, for the moment in which a copy begins. One statement: a
+/// second one would release what the first has locked
+/// (<https://dev.mysql.com/doc/refman/8.4/en/lock-tables.html>).
+fn lock_statement(tables: &[Table]) -> String {
+    let locks: Vec<String> = tables.iter().map(|table| format!("{} READ", table.quoted())).collect();
+    format!("LOCK TABLES {}", locks.join(", "))
 }

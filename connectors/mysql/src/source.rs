@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
-    SourceError, SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Finding, Inspection, Position, Removal, Retention, Scope, SnapshotPlan,
+    Source, SourceError, SourceErrorKind, Statement,
 };
 
 use crate::config::MysqlConfig;
@@ -16,7 +16,7 @@ use crate::stream::{self, MysqlStream};
 use crate::wire::Connection;
 use crate::{catalog, check, removal, setup};
 
-/// One table of a MySQL database, version 8.0 or newer, or of a MariaDB database, version 10.6 or newer.
+/// Tables of a MySQL server, version 8.0 or newer, or of a MariaDB server, version 10.6 or newer.
 #[derive(Debug)]
 pub struct MysqlSource {
     config: MysqlConfig,
@@ -27,8 +27,8 @@ pub struct MysqlSource {
 impl MysqlSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: MysqlConfig, scope: Scope) -> Self {
-        Self { config, scope, closed_files: Arc::default() }
+    pub fn new(config: MysqlConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into(), closed_files: Arc::default() }
     }
 
     /// Runs what blocks on a thread that may.
@@ -51,7 +51,10 @@ impl Source for MysqlSource {
     async fn check(&self, sample_rows: u32) -> Inspection {
         let inspected =
             self.blocking(move |config, scope| Ok(check::inspect(config, scope, sample_rows))).await;
-        inspected.unwrap_or_default()
+        inspected.unwrap_or_else(|error| {
+            let findings = vec![Finding::error("tables", error.to_string(), "nothing can be looked at")];
+            Inspection { findings, samples: Vec::new() }
+        })
     }
 
     async fn setup(&self) -> Result<Vec<Statement>, SourceError> {
@@ -105,12 +108,13 @@ fn begin(
     if let Beginning::At(position) = beginning {
         let named = LogPosition::of(position)?;
         let mut connection = Connection::open(config)?;
-        let table = catalog::table(&mut connection, config, scope)?;
+        let tables = catalog::tables(&mut connection, config, scope)?;
         let identity = Identity::ask(&mut connection)?;
         let checkpoint = Checkpoint { position: named.to_position(), server: identity.server() };
         identity.expect_holds(&mut connection, &checkpoint, &named)?;
         connection.terminate();
-        return Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate: table.rows_estimate });
+        let rows_estimate = catalog::rows_estimate(&tables);
+        return Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate });
     }
     let mut connection = Connection::open(config)?;
     let server = Identity::ask(&mut connection)?.server();

@@ -8,7 +8,7 @@ use change::{Batch, ChangeStream, Checkpoint, Position, Scope, SourceError, Sour
 use tokio::sync::mpsc;
 
 use crate::binlog::event::Checksum;
-use crate::binlog::statement::Subject;
+use crate::binlog::statement::Subjects;
 use crate::catalog::{self, Collations};
 use crate::config::MysqlConfig;
 use crate::dump::{self, FILE_START, From};
@@ -24,7 +24,7 @@ use crate::wire::{Closer, Connection};
 /// Batches that wait for the product. Together with one being read and one being stored they bound memory.
 const BATCHES_WAITING_MAX: usize = 3;
 
-/// A stream of the configured table's changes.
+/// A stream of the configured tables' changes.
 #[derive(Debug)]
 pub struct MysqlStream {
     batches: mpsc::Receiver<Result<Batch, SourceError>>,
@@ -73,35 +73,47 @@ pub(crate) fn open(
 ) -> Result<MysqlStream, SourceError> {
     let position = LogPosition::of(&checkpoint.position)?;
     let mut connection = Connection::open(config)?;
-    let catalog = ask_catalog(&mut connection, config, scope)?;
-    catalog.table.mapped_kinds()?;
-    let log_end = catalog.read_at.clone();
+    let (catalogs, log_end) = ask_catalogs(&mut connection, config, scope)?;
+    for catalog in &catalogs {
+        catalog.table.mapped_kinds()?;
+    }
     let identity = Identity::ask(&mut connection)?;
     let same = identity.expect_holds(&mut connection, checkpoint, &position)?;
     let nothing_prepared = position.prepared.is_none();
     let route = route(&mut connection, &identity, position, same)?;
-    let checksum = dump::start(&mut connection, config, &scope.table, &route.from)?;
-    tracing::info!(table = catalog.table.quoted(), position = %checkpoint.position, "stream opened");
+    let name = reader_name(scope);
+    let checksum = dump::start(&mut connection, config, &name, &route.from)?;
+    let tables = catalog::listed(catalogs.iter().map(|catalog| &catalog.table));
+    tracing::info!(tables, position = %checkpoint.position, "stream opened");
     let here = route.reached.is_some() && nothing_prepared;
-    let mut reader = reader((config, scope), catalog, &identity, (route, checksum));
+    let mut reader = reader((config, scope), catalogs, &identity, (route, checksum));
     if here {
         // On an idle log nothing else would tell how far the stream has come.
         reader.assembly.note_moved();
     }
-    let server_id = dump::server_id(config, &scope.table);
+    let server_id = dump::server_id(config, &name);
     spawn(connection, reader, Terms { log_end, server_id, starts_back: !nothing_prepared })
 }
 
-/// The log's end comes last: no change of the table's definition before it is missing in what was read.
-fn ask_catalog(
+/// What tells this stream from others of the same user: the tables that it reads.
+fn reader_name(scope: &Scope) -> String {
+    let names: Vec<&str> = scope.tables.iter().map(|table| table.table.as_str()).collect();
+    names.join("\0")
+}
+
+/// What the catalogue says of the tables, and where the log ends. That comes last: no change of a table's definition
+/// before it is missing in what was read.
+fn ask_catalogs(
     connection: &mut Connection,
     config: &MysqlConfig,
     scope: &Scope,
-) -> Result<Catalog, SourceError> {
-    let table = catalog::table(connection, config, scope)?;
-    let collations = Collations::ask(connection)?;
+) -> Result<(Vec<Catalog>, Place), SourceError> {
+    let tables = catalog::tables(connection, config, scope)?;
+    let collations = Arc::new(Collations::ask(connection)?);
     let end = log_end(connection)?;
-    Ok(Catalog { table, collations, read_at: Place { file: end.file.into(), offset: end.offset } })
+    let read_at = Place { file: end.file.into(), offset: end.offset };
+    let catalog = |table| Catalog { table, collations: Arc::clone(&collations), read_at: read_at.clone() };
+    Ok((tables.into_iter().map(catalog).collect(), read_at.clone()))
 }
 
 /// By GTIDs wherever there are any; by place else, and where a prepared transaction must be read again.
@@ -146,21 +158,20 @@ fn addressable(place: &Place) -> Place {
 
 fn reader(
     (config, scope): (&MysqlConfig, &Scope),
-    catalog: Catalog,
+    catalogs: Vec<Catalog>,
     identity: &Identity,
     (route, checksum): (Route, Checksum),
 ) -> Reader {
-    let subject = Subject {
-        database: catalog.table.database.clone(),
-        table: catalog.table.name.clone(),
-        case_counts: identity.case_counts,
-    };
+    let names = |catalog: &Catalog| (catalog.table.database.clone(), catalog.table.name.clone());
+    let subjects =
+        Subjects { tables: catalogs.iter().map(names).collect(), case_counts: identity.case_counts };
     let from = match route.from {
         From::Place(place) => place,
         // The server tells which file it begins with.
         From::Gtids(_) => Place { file: "".into(), offset: 0 },
     };
-    let tables = Tables::new(subject, catalog, scope.keys, read_catalog(config, scope));
+    let keys = scope.tables.iter().map(|table| table.keys);
+    let tables = Tables::new(subjects, catalogs.into_iter().zip(keys), read_catalog(config, scope));
     let mut reader = Reader::new(tables, Tracker::new(from, route.reached), route.gtids, checksum);
     if route.learns_gtids {
         reader.learn_gtids();
@@ -170,11 +181,14 @@ fn reader(
 
 fn read_catalog(config: &MysqlConfig, scope: &Scope) -> ReadCatalog {
     let (config, scope) = (config.clone(), scope.clone());
-    Box::new(move || {
+    Box::new(move |number| {
+        let only = Scope { tables: scope.table(number).cloned().into_iter().collect() };
         let mut connection = Connection::open(&config)?;
-        let catalog = ask_catalog(&mut connection, &config, &scope)?;
+        let (catalogs, _) = ask_catalogs(&mut connection, &config, &only)?;
         connection.terminate();
-        Ok(catalog)
+        catalogs.into_iter().next().ok_or_else(|| {
+            SourceError::new(SourceErrorKind::Protocol, format!("there is no table with number {number}"))
+        })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use change::{Beginning, ChangeStream, Checkpoint, Row, RowKey, Scope, SnapshotPlan, Source};
+use change::{Beginning, ChangeStream, Checkpoint, Row, RowKey, SnapshotPlan, Source, TableScope};
 use mysql_connector::{MysqlSource, MysqlStream};
 use testbed::mysql::{Product, prelude::*};
 
@@ -63,9 +63,12 @@ async fn read_past(
     }
 }
 
-async fn compare(database: &Database, scope: &Scope, checkpoint: &Checkpoint) {
+async fn compare(database: &Database, scope: &TableScope, checkpoint: &Checkpoint) {
     let source = database.source(scope);
-    let mut copy = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 1000 }).await.unwrap();
+    let mut copy = source
+        .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 1000 })
+        .await
+        .unwrap();
     let pages = read_pages(&mut copy).await;
     let fence = pages.last().unwrap().fence.clone().unwrap();
     let copied: BTreeMap<RowKey, Row> =
@@ -85,7 +88,7 @@ async fn a_cell_of_any_type_reads_the_same_in_a_copy_and_in_the_log() {
         let mut names: Vec<String> = (0..TYPES.len()).map(|number| format!("c{number}")).collect();
         names.push("id".to_owned());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let scope = Scope { keys: true, ..scope("tipos", &names) };
+        let scope = TableScope { keys: true, ..scope("tipos", &names) };
         let begun = database.source(&scope).begin(&Beginning::Present).await.unwrap();
         let mut client = database.client().await;
         client.query_drop("SET NAMES utf8mb4, sql_mode = '', time_zone = '+00:00'").await.unwrap();
@@ -109,7 +112,7 @@ async fn a_key_reads_the_same_in_a_copy_and_in_the_log() {
             .run(&["CREATE TABLE claves (a varchar(10) CHARACTER SET latin1, b binary(4), c varbinary(4), \
                     d decimal(6,2), e date, f enum('x','y'), n int, PRIMARY KEY (f, e, d, c, b, a))"])
             .await;
-        let scope = Scope { keys: true, ..scope("claves", &["n"]) };
+        let scope = TableScope { keys: true, ..scope("claves", &["n"]) };
         let begun = database.source(&scope).begin(&Beginning::Present).await.unwrap();
         database
             .run(&["INSERT INTO claves VALUES ('ñ', x'01020000', x'0100', -1.50, '2024-01-01', 'y', 1), \
@@ -131,12 +134,15 @@ async fn on_an_idle_server_the_stream_passes_every_fence() {
                 "INSERT INTO solicitudes VALUES (1, 'LIC', 'A-1', 'RECIBIDA', '2024-05-01', NULL)",
             ])
             .await;
-        let source = database.source(&Scope { keys: true, ..solicitudes() });
+        let source = database.source(&TableScope { keys: true, ..solicitudes() });
         let begun = source.begin(&Beginning::Present).await.unwrap();
         let mut stream = source.stream(&begun.checkpoint).await.unwrap();
         // A new file of the log begins with events that are nobody's transaction.
         database.run(&["FLUSH BINARY LOGS"]).await;
-        let mut copy = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 10 }).await.unwrap();
+        let mut copy = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 10 })
+            .await
+            .unwrap();
         for page in read_pages(&mut copy).await {
             assert!(read_past(&source, &mut stream, &page.fence.unwrap()).await.is_empty());
         }
@@ -148,7 +154,7 @@ async fn on_an_idle_server_the_stream_passes_every_fence() {
 async fn a_uuid_of_mariadbs_reads_the_same_in_a_copy_and_in_the_log() {
     let database = Database::make(Product::MariaDb).await;
     database.run(&["CREATE TABLE uuids (id uuid PRIMARY KEY, n int)"]).await;
-    let scope = Scope { keys: true, ..scope("uuids", &["id", "n"]) };
+    let scope = TableScope { keys: true, ..scope("uuids", &["id", "n"]) };
     let begun = database.source(&scope).begin(&Beginning::Present).await.unwrap();
     database
         .run(&["INSERT INTO uuids VALUES ('b2f7e2f0-6f4c-4e57-9d4f-6c8f2b0b8a11', 1), \

@@ -32,7 +32,7 @@ async fn a_server_as_it_should_be_has_no_error() {
             .await;
         let found = inspect(&database.config(), &solicitudes()).await;
         assert!(errors(&found).is_empty(), "{product}: {:#?}", errors(&found));
-        let sample: Vec<String> = found.sample.iter().map(text).collect();
+        let sample: Vec<String> = found.samples.iter().flatten().map(text).collect();
         assert_eq!(sample, ["LIC|Ñ-1|APROBADA|Date(19844)"]);
     }
 }
@@ -148,7 +148,7 @@ async fn columns_that_no_record_can_carry_are_told_and_mended() {
         // JSON is a text in MariaDB.
         let expected = if product == Product::MySql { 7 } else { 6 };
         assert_eq!(told.len(), expected, "{product}: {told:#?}");
-        assert!(found.sample.is_empty());
+        assert!(found.samples.is_empty());
         for mend in told.iter().filter_map(|finding| finding.mend.as_ref()) {
             if let Some(statement) = mend.strip_prefix("ALTER") {
                 let statement = statement.split("; then").next().unwrap();

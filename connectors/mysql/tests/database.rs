@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use change::{Finding, Inspection, Page, Row, Scope, Severity, Snapshot, Source, Statement, Value};
+use change::{Finding, Inspection, Page, Row, Severity, Snapshot, Source, Statement, TableScope, Value};
 use mysql_connector::{MysqlConfig, MysqlSnapshot, MysqlSource, TlsMode};
 use testbed::mysql::{Conn, Product, Server, prelude::*, shared};
 
@@ -56,7 +56,7 @@ impl Database {
         }
     }
 
-    pub(crate) fn source(&self, scope: &Scope) -> MysqlSource {
+    pub(crate) fn source(&self, scope: &TableScope) -> MysqlSource {
         MysqlSource::new(self.config(), scope.clone())
     }
 
@@ -139,8 +139,8 @@ impl Database {
     }
 }
 
-pub(crate) fn scope(table: &str, columns: &[&str]) -> Scope {
-    Scope {
+pub(crate) fn scope(table: &str, columns: &[&str]) -> TableScope {
+    TableScope {
         table: table.to_owned(),
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         keys: false,
@@ -149,11 +149,11 @@ pub(crate) fn scope(table: &str, columns: &[&str]) -> Scope {
     }
 }
 
-pub(crate) fn solicitudes() -> Scope {
+pub(crate) fn solicitudes() -> TableScope {
     scope("solicitudes", &["servicio", "numero", "estado", "apertura"])
 }
 
-pub(crate) async fn inspect(config: &MysqlConfig, scope: &Scope) -> Inspection {
+pub(crate) async fn inspect(config: &MysqlConfig, scope: &TableScope) -> Inspection {
     MysqlSource::new(config.clone(), scope.clone()).check(20).await
 }
 

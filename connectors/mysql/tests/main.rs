@@ -9,6 +9,7 @@ mod database;
 mod drift;
 mod retention;
 mod setup;
+mod several;
 mod snapshot;
 mod streaming;
 mod way;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use change::{
-    Beginning, ChangeStream, PageCursor, Position, Scope, Since, Snapshot, SnapshotPlan, Source,
-    SourceErrorKind,
+    Beginning, ChangeStream, PageCursor, Position, Since, Snapshot, SnapshotPlan, Source, SourceErrorKind,
+    TableScope,
 };
 use testbed::mysql::{Options, Product, Server, prelude::*};
 
@@ -17,7 +17,7 @@ use crate::database::{
 const LOG_RIGHTS: &str = "REPLICATION SLAVE, REPLICATION CLIENT ON *.*";
 
 fn pages(rows: u32) -> SnapshotPlan {
-    SnapshotPlan::Pages { after: None, rows }
+    SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows }
 }
 
 fn insert(id: u32) -> String {
@@ -201,7 +201,7 @@ async fn pages_of_any_size_follow_any_key_and_go_on_from_any_cursor() {
             ("k6", &["a", "b", "c"], 3),
             ("k7", &["a"], 5),
         ] {
-            let source = database.source(&Scope { keys: true, ..scope(table, columns) });
+            let source = database.source(&TableScope { keys: true, ..scope(table, columns) });
             let whole = read_pages(&mut source.snapshot(&pages(100)).await.unwrap()).await;
             assert_eq!((whole.len(), whole[0].rows.len()), (1, rows), "{product} {table}");
             for size in [1, 2, 3] {
@@ -209,7 +209,12 @@ async fn pages_of_any_size_follow_any_key_and_go_on_from_any_cursor() {
                 let joined: Vec<_> = parts.iter().flat_map(|page| page.rows.clone()).collect();
                 assert_eq!(joined, whole[0].rows, "{product} {table} by {size}");
                 for (number, part) in parts.iter().enumerate() {
-                    let plan = SnapshotPlan::Pages { after: part.cursor.clone(), rows: 100 };
+                    let plan = SnapshotPlan::Pages {
+                        tables: vec![0],
+                        opened: Vec::new(),
+                        after: part.cursor.clone(),
+                        rows: 100,
+                    };
                     let rest = read_pages(&mut source.snapshot(&plan).await.unwrap()).await;
                     let rest: Vec<_> = rest.iter().flat_map(|page| page.rows.clone()).collect();
                     let expected: Vec<_> =
@@ -227,7 +232,7 @@ async fn a_page_carries_a_fence_that_later_ones_cover() {
         let database = Database::make(product).await;
         database.run(&[SOLICITUDES]).await;
         fill(&database, 1, 25).await;
-        let source = database.source(&Scope { keys: true, ..solicitudes() });
+        let source = database.source(&TableScope { keys: true, ..solicitudes() });
         let pages = read_pages(&mut source.snapshot(&pages(10)).await.unwrap()).await;
         assert_eq!(pages.iter().map(|page| page.rows.len()).collect::<Vec<_>>(), [10, 10, 5]);
         let fences: Vec<_> = pages.iter().map(|page| page.fence.clone().unwrap()).collect();
@@ -273,7 +278,7 @@ async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
                 ])
                 .await;
             let since = Some(Since { column: "d".to_owned(), day: 18262 });
-            let source = database.source(&Scope { since, ..scope("dias", &["id"]) });
+            let source = database.source(&TableScope { since, ..scope("dias", &["id"]) });
             for plan in [SnapshotPlan::OnePass, pages(2)] {
                 let rows = read_rows(&mut source.snapshot(&plan).await.unwrap()).await;
                 assert_eq!(rows, ["2", "3", "4", "5"], "{product} {kind}");
@@ -304,7 +309,10 @@ async fn a_cursor_of_another_key_is_refused() {
     let source = database.source(&solicitudes());
     for text in ["1;2;", "", "x;", "1 OR 1=1;", "1"] {
         let after = Some(PageCursor::new(text));
-        let error = source.snapshot(&SnapshotPlan::Pages { after, rows: 2 }).await.unwrap_err();
+        let error = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after, rows: 2 })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Schema, "{text}");
     }
 }

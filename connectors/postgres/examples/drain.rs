@@ -15,7 +15,7 @@ use std::env;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use change::{Beginning, ChangeStream, Scope, Snapshot, SnapshotPlan, Source};
+use change::{Beginning, ChangeStream, Snapshot, SnapshotPlan, Source, TableScope};
 use postgres_connector::{PostgresConfig, PostgresSource, TlsMode};
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,7 +49,7 @@ fn source(
     let columns = columns.split(',').map(str::to_owned).collect();
     Ok(PostgresSource::new(
         config,
-        Scope { table: table.to_owned(), columns, keys: false, since: None, condition: None },
+        TableScope { table: table.to_owned(), columns, keys: false, since: None, condition: None },
     ))
 }
 

@@ -39,14 +39,14 @@ struct Complete {
     bytes: usize,
 }
 
-/// Says whether a relation that does not bear the table's name is a partition of it.
-pub(crate) type IsPartition = Box<dyn FnMut(u32) -> Result<bool, SourceError> + Send>;
+/// Says of which table, by its number in the scope, a relation that bears no configured name is a partition.
+pub(crate) type PartitionOf = Box<dyn FnMut(u32) -> Result<Option<u16>, SourceError> + Send>;
 
 /// Gathers changes until they are taken as a batch.
 pub(crate) struct Assembly {
-    target: Target,
+    targets: Vec<Target>,
     relations: Relations,
-    is_partition: Option<IsPartition>,
+    partition_of: Option<PartitionOf>,
     open: Option<Open>,
     /// Whether a piece of the open transaction was handed out.
     in_pieces: bool,
@@ -62,13 +62,13 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// Starts with nothing gathered, at a position that is durable already. `is_partition` is asked once per
+    /// Starts with nothing gathered, at a position that is durable already. `partition_of` is asked once per
     /// unknown relation, where partitions appear in the log under their own names.
-    pub(crate) fn new(target: Target, start: Lsn, is_partition: Option<IsPartition>) -> Self {
+    pub(crate) fn new(targets: Vec<Target>, start: Lsn, partition_of: Option<PartitionOf>) -> Self {
         Self {
-            target,
+            targets,
             relations: Relations::default(),
-            is_partition,
+            partition_of,
             open: None,
             in_pieces: false,
             changes: Vec::new(),
@@ -173,15 +173,16 @@ impl Assembly {
     }
 
     fn relation(&mut self, relation: &Relation<'_>) -> Result<(), SourceError> {
-        if self.target.is_named_by(relation) {
-            self.relations.remember(relation.oid, Some(self.target.layout(relation)?));
+        if let Some(target) = self.targets.iter().find(|target| target.is_named_by(relation)) {
+            self.relations.remember(relation.oid, Some(target.layout(relation)?));
             return Ok(());
         }
-        let is_partition = match &mut self.is_partition {
-            Some(is_partition) => is_partition(relation.oid)?,
-            None => false,
+        let root = match &mut self.partition_of {
+            Some(partition_of) => partition_of(relation.oid)?,
+            None => None,
         };
-        match is_partition.then(|| self.target.layout(relation)).transpose() {
+        let root = root.and_then(|number| self.targets.get(usize::from(number)));
+        match root.map(|target| target.layout(relation)).transpose() {
             Ok(layout) => self.relations.remember(relation.oid, layout),
             // A server that publishes through the root describes its partitions too, with the root's column list
             // laid over their own order of columns: nonsense, which no row change refers to. Should one do so all
@@ -247,6 +248,7 @@ impl Assembly {
         self.bytes += after.as_ref().map_or(0, |(_, bytes)| *bytes);
         let keys = keys(layout, old, new)?;
         self.changes.push(Change {
+            table: layout.table(),
             operation,
             before: before.map(|(row, _)| row),
             after: after.map(|(row, _)| row),
@@ -261,9 +263,12 @@ impl Assembly {
         let Some(open) = &self.open else {
             return Err(DecodeError::OutOfOrder("truncation outside a transaction"));
         };
-        if relations.iter().any(|oid| self.relations.is_ours(oid)) {
-            self.incidents.push(Incident::Truncated { position: open.commit_lsn.to_position() });
-        }
+        let mut tables: Vec<u16> = relations.iter().filter_map(|oid| self.relations.table(oid)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let position = || open.commit_lsn.to_position();
+        self.incidents
+            .extend(tables.into_iter().map(|table| Incident::Truncated { table, position: position() }));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the server's catalogue says about the configured table.
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod look_up;
 
@@ -150,7 +150,7 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// What it is.
     pub(crate) kind: Kind,
-    /// The mapped columns, in [`Scope`] order.
+    /// The mapped columns, in [`TableScope`] order.
     pub(crate) columns: Vec<Column>,
     /// The columns that tell its rows apart: its replica identity index where one was chosen, else its
     /// primary key; none where there is neither.
@@ -214,7 +214,7 @@ pub(crate) enum Lookup {
 ///
 /// # Errors
 /// A schema error when there is no such table, it is not a table, or it lacks mapped columns.
-pub(crate) async fn table(session: &Session, scope: &Scope) -> Result<Table, SourceError> {
+pub(crate) async fn table(session: &Session, scope: &TableScope) -> Result<Table, SourceError> {
     match look_up(session, scope).await? {
         Lookup::Absent { schema, name, similar } => Err(absent(&schema, &name, &similar)),
         Lookup::Found { table, missing } => {
@@ -229,6 +229,25 @@ pub(crate) async fn table(session: &Session, scope: &Scope) -> Result<Table, Sou
             Err(lacking(&table, &missing))
         }
     }
+}
+
+/// All configured tables, in the scope's order.
+///
+/// # Errors
+/// As for [`table`], and when two names mean one table.
+pub(crate) async fn tables(session: &Session, scope: &Scope) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for wanted in &scope.tables {
+        let found = table(session, wanted).await?;
+        if let Some(place) = tables.iter().position(|known| known.oid == found.oid) {
+            let other = scope.tables.get(place).map_or("", |other| &other.table);
+            let context = format!("\"{other}\" and \"{}\" are one table, {}", wanted.table, found.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context)
+                .with_hint("spell the table the same way everywhere"));
+        }
+        tables.push(found);
+    }
+    Ok(tables)
 }
 
 fn absent(schema: &str, name: &str, similar: &[String]) -> SourceError {

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, Row, Scope, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::config::PostgresConfig;
@@ -23,11 +23,10 @@ mod table;
 struct Subject<'a> {
     session: &'a Session,
     config: &'a PostgresConfig,
-    scope: &'a Scope,
     server: &'a Server,
 }
 
-/// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns.
+/// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns of each table.
 pub(crate) async fn inspect(config: &PostgresConfig, scope: &Scope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
@@ -53,44 +52,63 @@ pub(crate) async fn inspect(config: &PostgresConfig, scope: &Scope, sample_rows:
             return inspection;
         }
     };
-    let subject = Subject { session: &session, config, scope, server: &server };
-    look(&subject, sample_rows, &mut inspection).await;
+    let subject = Subject { session: &session, config, server: &server };
+    look(&subject, scope, sample_rows, &mut inspection).await;
     inspection
 }
 
-async fn look(subject: &Subject<'_>, sample_rows: u32, inspection: &mut Inspection) {
+async fn look(subject: &Subject<'_>, scope: &Scope, sample_rows: u32, inspection: &mut Inspection) {
     let findings = &mut inspection.findings;
     add(findings, "connection", connection::findings(subject).await);
     findings.extend(log::findings(subject));
     findings.extend(access::replication(subject).await);
-    match catalog::look_up(subject.session, subject.scope).await {
-        Ok(Lookup::Found { table, missing }) => {
-            findings.extend(table::shape(subject, &table, &missing));
-            if missing.is_empty() && !matches!(table.kind, catalog::Kind::Unfit(_)) {
-                look_at_table(subject, &table, findings).await;
-                let sampled = sample::read(subject, &table, sample_rows).await;
-                add(
-                    findings,
-                    "sample",
-                    sampled.map(|(found, rows)| {
-                        inspection.sample = rows;
-                        found
-                    }),
-                );
-            }
-        }
-        Ok(Lookup::Absent { schema, name, similar }) => {
-            findings.push(table::absent(&schema, &name, &similar));
-        }
-        Err(error) => findings.push(unanswered("table", &error)),
+    let mut tables = Vec::with_capacity(scope.tables.len());
+    for wanted in &scope.tables {
+        let (table, rows) = look_at_table(subject, wanted, sample_rows, findings).await;
+        inspection.samples.push(rows);
+        tables.extend(table.map(|table| (table, wanted)));
     }
-    add(&mut inspection.findings, "slot", slot::findings(subject).await);
+    if !tables.is_empty() {
+        add(findings, "publication", publishing::findings(subject, &tables).await);
+    }
+    add(findings, "slot", slot::findings(subject).await);
 }
 
-async fn look_at_table(subject: &Subject<'_>, table: &Table, findings: &mut Vec<Finding>) {
-    add(findings, "select", access::table(subject, table).await);
-    add(findings, "request_id", table::uniqueness(subject, table).await.map(|finding| vec![finding]));
-    add(findings, "publication", publishing::findings(subject, table).await);
+/// The table, if it can be captured, and some of its rows.
+async fn look_at_table(
+    subject: &Subject<'_>,
+    scope: &TableScope,
+    sample_rows: u32,
+    findings: &mut Vec<Finding>,
+) -> (Option<Table>, Vec<Row>) {
+    let nothing = (None, Vec::new());
+    let (table, missing) = match catalog::look_up(subject.session, scope).await {
+        Ok(Lookup::Found { table, missing }) => (*table, missing),
+        Ok(Lookup::Absent { schema, name, similar }) => {
+            findings.push(table::absent(&schema, &name, &similar));
+            return nothing;
+        }
+        Err(error) => {
+            findings.push(unanswered("table", &error));
+            return nothing;
+        }
+    };
+    findings.extend(table::shape(subject, scope, &table, &missing));
+    if !missing.is_empty() || matches!(table.kind, catalog::Kind::Unfit(_)) {
+        return nothing;
+    }
+    add(findings, "select", access::table(subject, &table).await);
+    add(findings, "request_id", table::uniqueness(subject, &table).await.map(|finding| vec![finding]));
+    match sample::read(subject, &table, sample_rows).await {
+        Ok((found, rows)) => {
+            findings.extend(found);
+            (Some(table), rows)
+        }
+        Err(error) => {
+            findings.push(unanswered("sample", &error));
+            (Some(table), Vec::new())
+        }
+    }
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {

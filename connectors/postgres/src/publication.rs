@@ -3,7 +3,7 @@
 //! A publication must exist before the slot's position: the server looks it up as of the moment that it
 //! decodes (<https://www.postgresql.org/docs/current/logical-replication-publication.html>).
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{Generated, ReplicaIdentity, Table, quote_ident};
 use crate::config::PostgresConfig;
@@ -31,8 +31,12 @@ pub(crate) struct Publication {
     /// The operations that are missing from `insert`, `update`, `delete`, `truncate`.
     missing: Vec<&'static str>,
     via_root: bool,
-    /// How many other tables it publishes.
+    /// How many tables it publishes that are not configured.
     pub(crate) other_tables: u64,
+    /// Whether it publishes any table but this one.
+    is_shared: bool,
+    /// All that it publishes, and how many of these are this table or its partitions.
+    counts: (i64, i64),
     entry: Option<Entry>,
     /// Whether it publishes partitions of the table under their own names.
     publishes_leaves: bool,
@@ -56,41 +60,84 @@ pub(crate) struct Fault {
     pub(crate) mend: String,
 }
 
-/// Sees to it that the publication exists and covers the table.
+/// Sees to it that the publication exists and covers the tables.
+///
+/// A table that came into the configuration later is added to a publication that holds the others.
 ///
 /// # Errors
 /// When it does not fit, or it is missing and may not be made; the hint holds the statement that mends it.
 pub(crate) async fn ensure(
     session: &Session,
     config: &PostgresConfig,
-    table: &Table,
+    tables: &[Table],
     scope: &Scope,
 ) -> Result<Ensured, SourceError> {
-    if let Some(publication) = examine(session, config, table).await? {
-        return match publication.faults(session.version(), table, scope).into_iter().next() {
-            None => Ok(Ensured::Found),
-            Some(fault) => {
-                Err(SourceError::new(SourceErrorKind::Configuration, fault.what).with_hint(fault.mend))
-            }
+    let Some(found) = examine_all(session, config, tables).await? else {
+        return make(session, config, tables).await;
+    };
+    let holds_others = found.iter().any(|publication| publication.entry.is_some());
+    for ((publication, table), scope) in found.iter().zip(tables).zip(&scope.tables) {
+        let Some(fault) = publication.faults(session.version(), table, scope).into_iter().next() else {
+            continue;
         };
-    }
-    // A publication of updates makes the application's own updates fail on a table without identity.
-    if let Some(leaf) = table.leaves_without_identity().next() {
-        let what = format!("table {} has no primary key and no other replica identity", leaf.quoted);
-        return Err(SourceError::new(SourceErrorKind::Schema, what).with_hint(identity_mend(&leaf.quoted)));
-    }
-    let statement = statement(session.version(), &config.publication, table);
-    let context = format!("make publication {}", quote_ident(&config.publication));
-    match session.execute(&context, &statement).await {
-        Ok(()) => {
-            tracing::info!(publication = %config.publication, table = %table.quoted(), "publication made");
-            Ok(Ensured::Made)
+        if publication.entry.is_none() && holds_others && !publication.publishes_leaves {
+            expect_identity(table)?;
+            let context = format!("add {} to publication {}", table.quoted(), publication.quoted());
+            run(session, &context, &fault.mend).await?;
+            tracing::info!(publication = %config.publication, table = %table.quoted(), "table published");
+            continue;
         }
-        Err(error) if error.kind() == SourceErrorKind::Permission => {
-            Err(error.with_hint(format!("have the database's administrator run: {statement}")))
-        }
-        Err(error) => Err(error),
+        return Err(SourceError::new(SourceErrorKind::Configuration, fault.what).with_hint(fault.mend));
     }
+    Ok(Ensured::Found)
+}
+
+async fn make(session: &Session, config: &PostgresConfig, tables: &[Table]) -> Result<Ensured, SourceError> {
+    tables.iter().try_for_each(expect_identity)?;
+    let statement = statement(session.version(), &config.publication, tables);
+    run(session, &format!("make publication {}", quote_ident(&config.publication)), &statement).await?;
+    let names: Vec<String> = tables.iter().map(Table::quoted).collect();
+    tracing::info!(publication = %config.publication, tables = names.join(", "), "publication made");
+    Ok(Ensured::Made)
+}
+
+/// A publication of updates makes the application's own updates fail on a table without identity.
+fn expect_identity(table: &Table) -> Result<(), SourceError> {
+    let Some(leaf) = table.leaves_without_identity().next() else { return Ok(()) };
+    let what = format!("table {} has no primary key and no other replica identity", leaf.quoted);
+    Err(SourceError::new(SourceErrorKind::Schema, what).with_hint(identity_mend(&leaf.quoted)))
+}
+
+async fn run(session: &Session, context: &str, statement: &str) -> Result<(), SourceError> {
+    session.execute(context, statement).await.map_err(|error| match error.kind() {
+        SourceErrorKind::Permission => {
+            error.with_hint(format!("have the database's administrator run: {statement}"))
+        }
+        _ => error,
+    })
+}
+
+/// What the configured publication publishes of each table; `None` where there is no such publication.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub(crate) async fn examine_all(
+    session: &Session,
+    config: &PostgresConfig,
+    tables: &[Table],
+) -> Result<Option<Vec<Publication>>, SourceError> {
+    let mut found = Vec::with_capacity(tables.len());
+    for table in tables {
+        match examine(session, config, table).await? {
+            Some(publication) => found.push(publication),
+            None => return Ok(None),
+        }
+    }
+    let ours: i64 = found.iter().map(|publication| publication.counts.1).sum();
+    for publication in &mut found {
+        publication.other_tables = u64::try_from(publication.counts.0 - ours).unwrap_or_default();
+    }
+    Ok(Some(found))
 }
 
 /// How a table without identity gets one.
@@ -105,7 +152,7 @@ pub(crate) fn identity_mend(quoted: &str) -> String {
 ///
 /// # Errors
 /// When the catalogue cannot be read.
-pub(crate) async fn examine(
+async fn examine(
     session: &Session,
     config: &PostgresConfig,
     table: &Table,
@@ -158,6 +205,8 @@ fn read(name: &str, row: &tokio_postgres::Row) -> Result<Publication, tokio_post
         missing,
         via_root: row.try_get(4)?,
         other_tables: u64::try_from(all - ours).unwrap_or_default(),
+        is_shared: all > ours,
+        counts: (all, ours),
         publishes_leaves: leaves > 0,
         entry,
     })
@@ -165,7 +214,7 @@ fn read(name: &str, row: &tokio_postgres::Row) -> Result<Publication, tokio_post
 
 impl Publication {
     /// Everything about it that capture cannot live with.
-    pub(crate) fn faults(&self, version: u32, table: &Table, scope: &Scope) -> Vec<Fault> {
+    pub(crate) fn faults(&self, version: u32, table: &Table, scope: &TableScope) -> Vec<Fault> {
         let mut faults = Vec::new();
         faults.extend(self.missing_operations(scope));
         let root_needed = !self.via_root && table.kind == crate::catalog::Kind::Partitioned;
@@ -198,7 +247,7 @@ impl Publication {
         format!("ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')", self.quoted())
     }
 
-    fn missing_operations(&self, scope: &Scope) -> Option<Fault> {
+    fn missing_operations(&self, scope: &TableScope) -> Option<Fault> {
         let matters = |operation: &&&str| match **operation {
             "truncate" => false,
             "delete" => scope.keys,
@@ -214,7 +263,7 @@ impl Publication {
 
     fn entry_faults(&self, entry: &Entry, version: u32, table: &Table) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let again = if self.other_tables == 0 {
+        let again = if !self.is_shared {
             format!("ALTER PUBLICATION {} SET TABLE {}", self.quoted(), target(version, table))
         } else {
             let (name, of) = (self.quoted(), table.quoted());
@@ -313,15 +362,18 @@ fn target(version: u32, table: &Table) -> String {
 }
 
 /// The statement that makes the publication on a server of this version.
-pub(crate) fn statement(version: u32, name: &str, table: &Table) -> String {
-    let generated = version >= GENERATED_COLUMNS
-        && column_list(version, table).is_none()
-        && table.columns.iter().any(|column| column.generated == Generated::Stored);
-    let extra = if generated { ", publish_generated_columns = stored" } else { "" };
+pub(crate) fn statement(version: u32, name: &str, tables: &[Table]) -> String {
+    let generated = |table: &Table| {
+        version >= GENERATED_COLUMNS
+            && column_list(version, table).is_none()
+            && table.columns.iter().any(|column| column.generated == Generated::Stored)
+    };
+    let extra = if tables.iter().any(generated) { ", publish_generated_columns = stored" } else { "" };
+    let targets: Vec<String> = tables.iter().map(|table| target(version, table)).collect();
     format!(
         "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert, update, delete, truncate', \
          publish_via_partition_root = true{extra})",
         quote_ident(name),
-        target(version, table)
+        targets.join(", ")
     )
 }

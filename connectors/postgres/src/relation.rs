@@ -17,9 +17,11 @@ struct Wanted {
     kind: Kind,
 }
 
-/// The configured table, as far as its changes are concerned.
+/// A configured table, as far as its changes are concerned.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
+    /// The table's number in the scope.
+    table: u16,
     schema: String,
     name: String,
     columns: Vec<Wanted>,
@@ -29,7 +31,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// What to look for in the log.
-    pub(crate) fn new(table: &Table, keys: bool) -> Self {
+    pub(crate) fn new(number: u16, table: &Table, keys: bool) -> Self {
         let wanted = |column: &crate::catalog::Column| Wanted {
             name: column.name.clone(),
             type_oid: column.type_oid,
@@ -37,6 +39,7 @@ impl Target {
         };
         let key = table.key.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
         Self {
+            table: number,
             schema: table.schema.clone(),
             name: table.name.clone(),
             columns: table.columns.iter().map(wanted).collect(),
@@ -71,7 +74,7 @@ impl Target {
         }
         picks.sort_by_key(|pick| pick.at);
         let key = self.key.as_ref().and_then(|key| key.iter().map(|name| place(name)).collect());
-        Ok(Layout { width: columns.len(), picks, key })
+        Ok(Layout { table: self.table, width: columns.len(), picks, key })
     }
 
     fn lacks(&self, column: &str) -> SourceError {
@@ -101,6 +104,7 @@ struct Pick {
 /// Where a relation's tuples hold what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
+    table: u16,
     width: usize,
     /// In the order in which a tuple is walked.
     picks: Vec<Pick>,
@@ -109,6 +113,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// The number of the table in the scope.
+    pub(crate) fn table(&self) -> u16 {
+        self.table
+    }
+
     /// The mapped columns of a tuple, and about how many bytes they take.
     pub(crate) fn row(&self, tuple: &Tuple<'_>) -> Result<(Row, usize), DecodeError> {
         self.expect_width(tuple)?;
@@ -181,7 +190,7 @@ impl Relations {
         self.0.remove(&oid);
     }
 
-    /// The layout of the configured table, `None` for another table.
+    /// The layout of a configured table, `None` for another table.
     ///
     /// # Errors
     /// When the server has not told of the relation, which it must do first.
@@ -189,8 +198,8 @@ impl Relations {
         self.0.get(&oid).map(Option::as_ref).ok_or(DecodeError::UnknownRelation(oid))
     }
 
-    /// Whether the oid is the configured table's, or one of its partitions'.
-    pub(crate) fn is_ours(&self, oid: u32) -> bool {
-        matches!(self.0.get(&oid), Some(Some(_)))
+    /// The number of the configured table that bears the oid, or that it is a partition of.
+    pub(crate) fn table(&self, oid: u32) -> Option<u16> {
+        self.0.get(&oid)?.as_ref().map(Layout::table)
     }
 }

@@ -78,7 +78,7 @@ async fn find_publication(
         removal.remains.push(Statement { why, sql: drop });
     } else {
         let tables: String = row.get(1);
-        let why = format!("publication \"{name}\" names the table and columns to send: {tables}");
+        let why = format!("publication \"{name}\" names the tables and columns to send: {tables}");
         removal.statements.push(Statement { why, sql: drop });
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, SourceErrorKind, Statement};
+use change::{Scope, SourceError, SourceErrorKind, Statement, TableScope};
 
-use crate::catalog::{self, Kind, Lookup, Table, parse_table_name, quote_ident, quote_literal};
+use crate::catalog::{self, Table, parse_table_name, quote_ident, quote_literal};
 use crate::config::PostgresConfig;
 use crate::server::Server;
 use crate::session::{self, Session};
@@ -45,15 +45,11 @@ async fn missing(
 ) -> Result<Vec<Statement>, SourceError> {
     let server = server::ask(session).await?;
     let mut statements = Vec::new();
-    match catalog::look_up(session, scope).await? {
-        Lookup::Found { table, missing } if missing.is_empty() && !matches!(table.kind, Kind::Unfit(_)) => {
-            table_statements(session, config, scope, &table, &mut statements).await?;
-        }
-        // Says why the table will not do.
-        _ => {
-            catalog::table(session, scope).await?;
-        }
+    let tables = catalog::tables(session, scope).await?;
+    for table in &tables {
+        table_statements(session, config, table, &mut statements).await?;
     }
+    publication_statements(session, config, (&tables, scope), &mut statements).await?;
     if !server.role.may_replicate {
         statements.push(rights::grant_replication(config, &server));
     }
@@ -64,13 +60,13 @@ async fn missing(
 async fn table_statements(
     session: &Session,
     config: &PostgresConfig,
-    scope: &Scope,
     table: &Table,
     statements: &mut Vec<Statement>,
 ) -> Result<(), SourceError> {
     let held = rights::ask(session, table).await?;
-    if !held.uses_schema {
-        statements.push(rights::grant_usage(config, &table.schema));
+    let usage = rights::grant_usage(config, &table.schema);
+    if !held.uses_schema && !statements.contains(&usage) {
+        statements.push(usage);
     }
     if !held.unreadable.is_empty() {
         statements.push(rights::grant_select(config, table));
@@ -81,18 +77,32 @@ async fn table_statements(
         let sql = format!("-- {}", publication::identity_mend(&leaf.quoted));
         statements.push(Statement { why: why.to_owned(), sql });
     }
-    match publication::examine(session, config, table).await? {
-        None if table.leaves_without_identity().next().is_none() => statements.push(Statement {
-            why: "tells the server which table and columns to send".to_owned(),
-            sql: publication::statement(session.version(), &config.publication, table),
-        }),
-        None => {}
-        Some(found) => statements.extend(
-            found
-                .faults(session.version(), table, scope)
-                .into_iter()
-                .map(|fault| Statement { why: fault.what, sql: fault.mend }),
-        ),
+    Ok(())
+}
+
+async fn publication_statements(
+    session: &Session,
+    config: &PostgresConfig,
+    (tables, scope): (&[Table], &Scope),
+    statements: &mut Vec<Statement>,
+) -> Result<(), SourceError> {
+    let Some(found) = publication::examine_all(session, config, tables).await? else {
+        if tables.iter().all(|table| table.leaves_without_identity().next().is_none()) {
+            statements.push(Statement {
+                why: "tells the server which tables and columns to send".to_owned(),
+                sql: publication::statement(session.version(), &config.publication, tables),
+            });
+        }
+        return Ok(());
+    };
+    for ((publication, table), scope) in found.iter().zip(tables).zip(&scope.tables) {
+        for fault in publication.faults(session.version(), table, scope) {
+            let statement = Statement { why: fault.what, sql: fault.mend };
+            // What is wrong with the publication as a whole is found with each table.
+            if !statements.contains(&statement) {
+                statements.push(statement);
+            }
+        }
     }
     Ok(())
 }
@@ -124,7 +134,6 @@ fn everything(
     scope: &Scope,
     reason: &SourceError,
 ) -> Result<Vec<Statement>, SourceError> {
-    let (schema, name) = parse_table_name(&scope.table)?;
     let user = quote_ident(&config.user);
     let role = Statement {
         why: format!(
@@ -153,18 +162,28 @@ fn everything(
                 .to_owned(),
         sql: "ALTER SYSTEM SET wal_level = logical".to_owned(),
     };
-    Ok(vec![
-        role,
-        connect,
-        rights::grant_usage(config, &schema),
-        table_block(config, scope, &format!("{}.{}", quote_ident(&schema), quote_ident(&name)))?,
-        level,
-    ])
+    let mut statements = vec![role, connect];
+    for (place, table) in scope.tables.iter().enumerate() {
+        let (schema, name) = parse_table_name(&table.table)?;
+        let usage = rights::grant_usage(config, &schema);
+        if !statements.contains(&usage) {
+            statements.push(usage);
+        }
+        let quoted = format!("{}.{}", quote_ident(&schema), quote_ident(&name));
+        statements.push(table_block(config, table, &quoted, place == 0)?);
+    }
+    statements.push(level);
+    Ok(statements)
 }
 
-/// One statement that grants reading and makes the publication with the columns that this server and
-/// table need: the mapped ones, the primary key and the replica identity.
-fn table_block(config: &PostgresConfig, scope: &Scope, table: &str) -> Result<Statement, SourceError> {
+/// One statement that grants reading and publishes the columns that this server and table need: the mapped ones, the
+/// primary key and the replica identity. The first table's makes the publication, the others' add to it.
+fn table_block(
+    config: &PostgresConfig,
+    scope: &TableScope,
+    table: &str,
+    is_first: bool,
+) -> Result<Statement, SourceError> {
     const TAG: &str = "$bitacora$";
     let mapped: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let sql = format!(
@@ -187,9 +206,14 @@ BEGIN
       SELECT FROM pg_class c WHERE c.relreplident = 'f'
          AND (c.oid = target OR c.oid IN (SELECT relid FROM pg_partition_tree(target))))
     THEN '' ELSE format(' (%s)', columns) END;
-  EXECUTE format('CREATE PUBLICATION %I FOR TABLE %s%s WITH (publish = ''insert, update, delete, truncate'', '
-    'publish_via_partition_root = true)', {publication}, target, listed);
+  {publish}, {publication}, target, listed);
 END {TAG}",
+        publish = if is_first {
+            "EXECUTE format('CREATE PUBLICATION %I FOR TABLE %s%s WITH (publish = ''insert, update, delete, truncate'', '
+    'publish_via_partition_root = true)'"
+        } else {
+            "EXECUTE format('ALTER PUBLICATION %I ADD TABLE %s%s'"
+        },
         target = quote_literal(table),
         mapped = mapped.join(", "),
         user = quote_literal(&config.user),
@@ -231,8 +255,8 @@ mod tests {
         }
     }
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "vu.Solicitudes".to_owned(),
             columns: vec![column.to_owned()],
             keys: false,
@@ -247,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_whole_set_is_given_when_the_server_cannot_be_asked_and_says_so() {
-        let statements = everything(&config(), &scope("Estado d'hoy"), &unreachable()).unwrap();
+        let statements = everything(&config(), &scope("Estado d'hoy").into(), &unreachable()).unwrap();
         let first = statements.first().unwrap();
         assert!(first.why.contains("nothing listens at db1:5432"), "{}", first.why);
         let all: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
@@ -267,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_break_out_of_the_block() {
-        let error = everything(&config(), &scope("x$bitacora$; DROP"), &unreachable()).unwrap_err();
+        let error = everything(&config(), &scope("x$bitacora$; DROP").into(), &unreachable()).unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Configuration);
     }
 }

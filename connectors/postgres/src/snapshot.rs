@@ -1,10 +1,11 @@
-//! Copies of the table's mapped columns: as of one moment, or page by page.
+//! Copies of the tables' mapped columns, one table after the other: as of one moment, or page by page.
 
 use std::str;
 use std::thread;
 
 use change::{
-    Days, Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, Value,
+    Days, Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind,
+    TableScope, Value,
 };
 use tokio::sync::mpsc;
 
@@ -58,6 +59,8 @@ impl Drop for PostgresSnapshot {
 /// What is copied, and how its rows are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Copied {
+    /// The table's number in the scope.
+    table: u16,
     /// The statement up to where conditions would follow.
     select: String,
     /// What leaves rows out that are too old or do not count; empty for nothing.
@@ -71,14 +74,10 @@ pub(crate) struct Copied {
 }
 
 impl Copied {
-    /// Works out what to copy. Pages need the key to go on from; other copies only where it is asked for.
-    pub(crate) fn new(table: &Table, scope: &Scope, paged: bool) -> Self {
-        Self::opened(table, scope, paged, &[])
-    }
-
-    /// The same of what was opened on these days only, where there are any.
-    fn opened(table: &Table, scope: &Scope, paged: bool, days: &[Days]) -> Self {
-        let key: Vec<String> = if paged || scope.keys {
+    /// Works out what to copy. Pages need the key to go on from; other copies only where it is asked for. `pages` says
+    /// that pages are wanted, and the only days of opening to read, if there are any.
+    pub(crate) fn new(number: u16, table: &Table, scope: &TableScope, pages: Option<&[Days]>) -> Self {
+        let key: Vec<String> = if pages.is_some() || scope.keys {
             table.key.iter().map(|column| quote_ident(&column.name)).collect()
         } else {
             Vec::new()
@@ -88,8 +87,9 @@ impl Copied {
         // Rows of children by inheritance are in the log under the children's names: they are not the table's.
         let only = if table.kind == TableKind::Partitioned { "" } else { "ONLY " };
         Self {
+            table: number,
             select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
-            filter: condition::filter(&table.all_columns, scope, days),
+            filter: condition::filter(&table.all_columns, scope, pages.unwrap_or_default()),
             kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
             layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
             keys_wanted: scope.keys && !key.is_empty(),
@@ -152,8 +152,16 @@ impl Copied {
 ///
 /// # Errors
 /// When no thread can be started.
-pub(crate) fn whole(connection: Connection, copied: Copied) -> Result<PostgresSnapshot, SourceError> {
-    spawn(connection, move |connection, outlet| copy_whole(connection, &copied, outlet))
+pub(crate) fn whole(connection: Connection, copied: Vec<Copied>) -> Result<PostgresSnapshot, SourceError> {
+    spawn(connection, move |connection, outlet| {
+        copied.iter().try_for_each(|copied| copy_whole(connection, copied, outlet))
+    })
+}
+
+/// What to copy of each table, in the scope's order.
+pub(crate) fn of_all(tables: &[Table], scope: &Scope) -> Vec<Copied> {
+    let tables = scope.numbered().zip(tables);
+    tables.map(|((number, wanted), table)| Copied::new(number, table, wanted, None)).collect()
 }
 
 /// Opens a copy apart from any stream. Blocks.
@@ -162,38 +170,41 @@ pub(crate) fn whole(connection: Connection, copied: Copied) -> Result<PostgresSn
 /// A schema error for pages of a table without a key.
 pub(crate) fn open(
     config: &PostgresConfig,
-    table: &Table,
+    tables: &[Table],
     scope: &Scope,
     plan: &SnapshotPlan,
 ) -> Result<PostgresSnapshot, SourceError> {
     match plan {
         SnapshotPlan::OnePass => {
-            let copied = Copied::new(table, scope, false);
             let mut connection = Connection::open(config, Purpose::Sql)?;
-            connection.query("begin a copy of the table", BEGIN)?;
-            whole(connection, copied)
+            connection.query("begin a copy of the tables", BEGIN)?;
+            whole(connection, of_all(tables, scope))
         }
-        SnapshotPlan::Pages { after, rows } => {
-            let copied = Copied::new(table, scope, true);
-            expect_key(table)?;
-            let after = after.as_ref().map(|cursor| read_cursor(cursor, copied.key.len())).transpose()?;
-            pages(config, copied, after, *rows)
-        }
-        SnapshotPlan::Opened { days, rows } => {
-            expect_key(table)?;
-            pages(config, Copied::opened(table, scope, true, days), None, *rows)
+        SnapshotPlan::Pages { tables: wanted, opened, after, rows } => {
+            let (begun, mut after) = match after {
+                Some(cursor) => {
+                    let (table, key) = read_cursor(cursor, wanted)?;
+                    (Some(table), Some((cursor, key)))
+                }
+                None => (None, None),
+            };
+            let mut left = Vec::new();
+            for number in wanted.iter().filter(|number| begun.is_none_or(|begun| **number >= begun)) {
+                let place = usize::from(*number);
+                let Some((table, wanted)) = tables.get(place).zip(scope.table(*number)) else { continue };
+                expect_key(table)?;
+                let copied = Copied::new(*number, table, wanted, Some(opened));
+                let after = after.take_if(|_| begun == Some(*number));
+                left.push((fitting(after, copied.key.len())?, copied));
+            }
+            let rows = (*rows).max(1);
+            let connection = Connection::open(config, Purpose::Sql)?;
+            spawn(connection, move |connection, outlet| {
+                left.into_iter()
+                    .try_for_each(|(after, copied)| copy_pages(connection, &copied, after, rows, outlet))
+            })
         }
     }
-}
-
-fn pages(
-    config: &PostgresConfig,
-    copied: Copied,
-    after: Option<Vec<String>>,
-    rows: u32,
-) -> Result<PostgresSnapshot, SourceError> {
-    let connection = Connection::open(config, Purpose::Sql)?;
-    spawn(connection, move |connection, outlet| copy_pages(connection, &copied, after, rows.max(1), outlet))
 }
 
 /// Begins a transaction that sees the database as of one moment.
@@ -213,19 +224,36 @@ fn expect_key(table: &Table) -> Result<(), SourceError> {
     .with_hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…)", table.quoted())))
 }
 
-fn read_cursor(cursor: &PageCursor, columns: usize) -> Result<Vec<String>, SourceError> {
-    let key: Option<Vec<String>> = serde_json::from_str(cursor.as_str()).ok();
-    key.filter(|key| key.len() == columns).ok_or_else(|| {
-        SourceError::new(
-            SourceErrorKind::Schema,
-            format!("the copy stopped at the key {cursor:?}, which does not fit the table's key of {columns} columns"),
-        )
-        .with_hint("the table's key was changed: start the copy anew")
-    })
+/// The table at which a copy stopped, and the texts of its key's columns there. Cursors of copies that knew one table
+/// only are its key alone.
+fn read_cursor(cursor: &PageCursor, tables: &[u16]) -> Result<(u16, Vec<String>), SourceError> {
+    let numbered: Option<(u16, Vec<String>)> = serde_json::from_str(cursor.as_str()).ok();
+    let alone = || Some((*tables.first()?, serde_json::from_str(cursor.as_str()).ok()?));
+    numbered.or_else(alone).filter(|(table, _)| tables.contains(table)).ok_or_else(|| unfit(cursor, "tables"))
 }
 
-fn write_cursor(key: &[String]) -> PageCursor {
-    PageCursor::new(serde_json::Value::from(key.to_vec()).to_string())
+/// The key at which a copy stopped, if it has as many columns as the table's.
+fn fitting(
+    after: Option<(&PageCursor, Vec<String>)>,
+    columns: usize,
+) -> Result<Option<Vec<String>>, SourceError> {
+    match after {
+        Some((cursor, key)) if key.len() != columns => {
+            Err(unfit(cursor, &format!("table's key of {columns} columns")))
+        }
+        other => Ok(other.map(|(_, key)| key)),
+    }
+}
+
+fn unfit(cursor: &PageCursor, what: &str) -> SourceError {
+    let context = format!("the copy stopped at the key {cursor:?}, which does not fit the {what}");
+    SourceError::new(SourceErrorKind::Schema, context)
+        .with_hint("the table's key was changed: start the copy anew")
+}
+
+/// The table's number, and the texts of the key's columns.
+fn write_cursor(table: u16, key: &[String]) -> PageCursor {
+    PageCursor::new(serde_json::json!([table, key]).to_string())
 }
 
 type Outlet = mpsc::Sender<Result<Option<Page>, SourceError>>;
@@ -299,6 +327,10 @@ impl Filling {
         Ok(())
     }
 
+    fn page_of(self, copied: &Copied) -> Page {
+        Page { table: copied.table, ..self.page }
+    }
+
     fn is_full(&self) -> bool {
         self.page.rows.len() >= PAGE_ROWS || self.bytes >= PAGE_BYTES
     }
@@ -318,12 +350,12 @@ fn copy_whole(connection: &mut Connection, copied: &Copied, outlet: &Outlet) -> 
             None => filling.push(copied, message)?,
         }
         if filling.is_full() {
-            send(outlet, std::mem::take(&mut filling).page)?;
+            send(outlet, std::mem::take(&mut filling).page_of(copied))?;
         }
         Ok(())
     })?;
     if !filling.page.rows.is_empty() {
-        send(outlet, filling.page)?;
+        send(outlet, filling.page_of(copied))?;
     }
     Ok(())
 }
@@ -342,7 +374,8 @@ fn copy_pages(
         let Filling { mut page, last_key, .. } = filling;
         // Noted after the page was read: whatever the page shows was committed before.
         page.fence = Some(log_end(connection)?.to_position());
-        page.cursor = last_key.as_deref().map(write_cursor);
+        page.table = copied.table;
+        page.cursor = last_key.as_deref().map(|key| write_cursor(copied.table, key));
         let whole = u32::try_from(page.rows.len()).is_ok_and(|count| count >= rows);
         if !page.rows.is_empty() {
             send(outlet, page)?;

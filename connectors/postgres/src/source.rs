@@ -17,12 +17,12 @@ use crate::publication::Ensured;
 use crate::retention::{self, LogRate};
 use crate::session::Session;
 use crate::slot::Slot;
-use crate::snapshot::{self, Copied, PostgresSnapshot};
+use crate::snapshot::{self, PostgresSnapshot};
 use crate::stream::{self, PostgresStream};
 use crate::wire::{Connection, Purpose};
 use crate::{check, publication, removal, session, setup, slot};
 
-/// One table of a PostgreSQL database, version 13 or newer.
+/// Tables of a PostgreSQL database, version 13 or newer.
 #[derive(Debug)]
 pub struct PostgresSource {
     config: PostgresConfig,
@@ -35,23 +35,23 @@ pub struct PostgresSource {
 impl PostgresSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: PostgresConfig, scope: Scope) -> Self {
-        Self { config, scope, log_rate: LogRate::default(), streams_only: Arc::default() }
+    pub fn new(config: PostgresConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into(), log_rate: LogRate::default(), streams_only: Arc::default() }
     }
 
-    async fn look_up(&self) -> Result<(Session, Table), SourceError> {
+    async fn look_up(&self) -> Result<(Session, Vec<Table>), SourceError> {
         self.config.validate()?;
         let session = session::connect(&self.config).await?;
-        let table = catalog::table(&session, &self.scope).await?;
-        Ok((session, table))
+        let tables = catalog::tables(&session, &self.scope).await?;
+        Ok((session, tables))
     }
 
-    /// The table, with a publication in place that covers it. The publication comes before the slot: changes that
+    /// The tables, with a publication in place that covers them. The publication comes before the slot: changes that
     /// are older than their publication cannot be decoded.
-    async fn prepare(&self) -> Result<(Table, Ensured), SourceError> {
-        let (session, table) = self.look_up().await?;
-        let ensured = publication::ensure(&session, &self.config, &table, &self.scope).await?;
-        Ok((table, ensured))
+    async fn prepare(&self) -> Result<(Vec<Table>, Ensured), SourceError> {
+        let (session, tables) = self.look_up().await?;
+        let ensured = publication::ensure(&session, &self.config, &tables, &self.scope).await?;
+        Ok((tables, ensured))
     }
 }
 
@@ -76,9 +76,10 @@ impl Source for PostgresSource {
     }
 
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<PostgresSnapshot>, SourceError> {
-        let (table, publication) = self.prepare().await?;
-        let estimate = table.rows_estimate;
-        let opening = Opening { config: self.config.clone(), scope: self.scope.clone(), table };
+        let (tables, publication) = self.prepare().await?;
+        let known: Vec<u64> = tables.iter().filter_map(|table| table.rows_estimate).collect();
+        let estimate = (!known.is_empty()).then(|| known.into_iter().sum());
+        let opening = Opening { config: self.config.clone(), scope: self.scope.clone(), tables };
         let beginning = match (publication, beginning) {
             // A slot that is older than its publication holds changes that the server can only refuse, or skip.
             (Ensured::Made, Beginning::Present) => Beginning::Anew,
@@ -94,17 +95,17 @@ impl Source for PostgresSource {
     }
 
     async fn stream(&self, checkpoint: &Checkpoint) -> Result<PostgresStream, SourceError> {
-        let (table, _) = self.prepare().await?;
-        let (config, keys, checkpoint) = (self.config.clone(), self.scope.keys, checkpoint.clone());
+        let (tables, _) = self.prepare().await?;
+        let (config, scope, checkpoint) = (self.config.clone(), self.scope.clone(), checkpoint.clone());
         let streams_only = Arc::clone(&self.streams_only);
-        blocking(move || stream::open(&config, &table, keys, &checkpoint, &streams_only)).await
+        blocking(move || stream::open(&config, &tables, &scope, &checkpoint, &streams_only)).await
     }
 
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<PostgresSnapshot, SourceError> {
-        let (session, table) = self.look_up().await?;
+        let (session, tables) = self.look_up().await?;
         drop(session);
         let (config, scope, plan) = (self.config.clone(), self.scope.clone(), plan.clone());
-        blocking(move || snapshot::open(&config, &table, &scope, &plan)).await
+        blocking(move || snapshot::open(&config, &tables, &scope, &plan)).await
     }
 
     fn covers(&self, position: &Position, fence: &Position) -> Result<bool, SourceError> {
@@ -131,7 +132,7 @@ async fn blocking<T: Send + 'static>(
 struct Opening {
     config: PostgresConfig,
     scope: Scope,
-    table: Table,
+    tables: Vec<Table>,
 }
 
 impl Opening {
@@ -177,7 +178,7 @@ impl Opening {
         let context = "take over the new slot's snapshot";
         connection.query(context, snapshot::BEGIN)?;
         connection.query(context, &format!("SET TRANSACTION SNAPSHOT {}", quote_literal(name)))?;
-        snapshot::whole(connection, Copied::new(&self.table, &self.scope, false))
+        snapshot::whole(connection, snapshot::of_all(&self.tables, &self.scope))
     }
 
     /// Whether the slot still holds everything after a position that the operator named.

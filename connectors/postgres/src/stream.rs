@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use change::{Batch, ChangeStream, Checkpoint, Position, SourceError, SourceErrorKind};
+use change::{Batch, ChangeStream, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
 use tokio::sync::mpsc;
 
-use crate::assembly::{Assembly, IsPartition};
+use crate::assembly::{Assembly, PartitionOf};
 use crate::catalog::{Kind, Table};
 use crate::catch_up::{self, CatchUp};
 use crate::config::PostgresConfig;
@@ -24,7 +24,7 @@ use crate::wire::{Closer, Connection, Purpose};
 /// Batches that wait for the product. Together with one being read and one being stored they bound memory.
 const BATCHES_WAITING_MAX: usize = 3;
 
-/// A stream of the configured table's changes.
+/// A stream of the configured tables' changes.
 #[derive(Debug)]
 pub struct PostgresStream {
     batches: mpsc::Receiver<Result<Batch, SourceError>>,
@@ -61,8 +61,8 @@ impl Drop for PostgresStream {
 /// [`SourceErrorKind::LostLog`] when the log no longer holds what follows.
 pub(crate) fn open(
     config: &PostgresConfig,
-    table: &Table,
-    keys: bool,
+    tables: &[Table],
+    scope: &Scope,
     checkpoint: &Checkpoint,
     streams_only: &Arc<AtomicBool>,
 ) -> Result<PostgresStream, SourceError> {
@@ -73,9 +73,15 @@ pub(crate) fn open(
     let slot = slot::wait_until_free(&mut connection, &config.slot)?;
     expect_holds(slot, config, at)?;
 
-    let target = Target::new(table, keys);
-    let partitioned = table.kind == Kind::Partitioned;
-    let mut assembly = Assembly::new(target, at, partitioned.then(|| partition_lookup(config, table.oid)));
+    let targets =
+        scope.numbered().zip(tables).map(|((number, wanted), table)| Target::new(number, table, wanted.keys));
+    let partitioned: Vec<(u16, u32)> = (0..)
+        .zip(tables)
+        .filter(|(_, table)| table.kind == Kind::Partitioned)
+        .map(|(number, table)| (number, table.oid))
+        .collect();
+    let lookup = (!partitioned.is_empty()).then(|| partition_lookup(config, partitioned));
+    let mut assembly = Assembly::new(targets.collect(), at, lookup);
     let log_end = server.flushed;
     let pieces = !server.standby && !streams_only.load(Ordering::Relaxed) && catch_up::is_long(at, log_end);
     if !pieces {
@@ -162,17 +168,20 @@ fn sender_timeout(connection: &mut Connection) -> Result<Duration, SourceError> 
     Ok(Duration::from_millis(millis.unwrap_or(60_000)))
 }
 
-/// Asks the catalogue whether a relation is a partition of the table.
+/// Asks the catalogue of which table a relation is a partition.
 ///
 /// Partitions appear under their own names when someone alters the publication while we stream, and then
 /// again partitions may be attached at any time: so it is asked when a relation first appears.
-fn partition_lookup(config: &PostgresConfig, root: u32) -> IsPartition {
+fn partition_lookup(config: &PostgresConfig, roots: Vec<(u16, u32)>) -> PartitionOf {
     let config = config.clone();
     Box::new(move |oid| {
         let mut connection = Connection::open(&config, Purpose::Sql)?;
-        let sql = format!("SELECT 1 FROM pg_partition_ancestors({oid}) WHERE relid = {root}");
+        let sql = format!("SELECT relid::oid FROM pg_partition_ancestors({oid})");
         let rows = connection.query("look for the partition's table", &sql)?;
         connection.terminate();
-        Ok(!rows.is_empty())
+        let ancestors: Vec<u32> =
+            rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect();
+        let found = roots.iter().find(|(_, root)| ancestors.contains(root));
+        Ok(found.map(|(number, _)| *number))
     })
 }

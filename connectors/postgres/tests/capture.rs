@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use change::{
-    Batch, Beginning, Begun, Change, ChangeStream, Checkpoint, Operation, Page, Position, Row, Scope,
-    Snapshot, Source, Value,
+    Batch, Beginning, Begun, Change, ChangeStream, Checkpoint, Operation, Page, Position, Row, Snapshot,
+    Source, TableScope, Value,
 };
 use postgres_connector::{PostgresConfig, PostgresSnapshot, PostgresSource, PostgresStream};
 
@@ -28,7 +28,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl Fn
     .await;
 }
 
-pub(crate) fn source(config: &PostgresConfig, scope: &Scope) -> PostgresSource {
+pub(crate) fn source(config: &PostgresConfig, scope: &TableScope) -> PostgresSource {
     PostgresSource::new(config.clone(), scope.clone())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use change::{Beginning, ChangeStream, PageCursor, Scope, Since, SnapshotPlan, Source, SourceErrorKind};
+use change::{Beginning, ChangeStream, PageCursor, Since, SnapshotPlan, Source, SourceErrorKind, TableScope};
 use testbed::postgres::Version;
 
 use crate::capture::{begin, brief, log_end, read_pages, read_past, read_rows, soon, source, text, until};
@@ -100,7 +100,10 @@ async fn a_cell_has_the_same_value_however_it_is_copied() {
         let source = source(&database.config(), &scope("public.celdas", &columns));
         let mut whole = source.snapshot(&SnapshotPlan::OnePass).await.unwrap();
         let mut rows = read_rows(&mut whole).await;
-        let mut pages = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 100 }).await.unwrap();
+        let mut pages = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 100 })
+            .await
+            .unwrap();
         let mut paged: Vec<_> =
             read_pages(&mut pages).await.remove(0).rows.into_iter().map(|(row, _)| row).collect();
         for rows in [&mut rows, &mut paged] {
@@ -117,8 +120,11 @@ async fn pages_go_on_after_the_cursor_and_carry_their_fences() {
         let database = Database::make(version).await;
         database.run(SOLICITUDES).await;
         fill(&database, 1, 25).await;
-        let source = source(&database.config(), &Scope { keys: true, ..solicitudes() });
-        let mut copy = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 10 }).await.unwrap();
+        let source = source(&database.config(), &TableScope { keys: true, ..solicitudes() });
+        let mut copy = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 10 })
+            .await
+            .unwrap();
         let pages = read_pages(&mut copy).await;
         assert_eq!(pages.iter().map(|page| page.rows.len()).collect::<Vec<_>>(), [10, 10, 5]);
         let fences: Vec<_> = pages.iter().map(|page| page.fence.clone().unwrap()).collect();
@@ -126,7 +132,10 @@ async fn pages_go_on_after_the_cursor_and_carry_their_fences() {
         let key = pages[1].rows[9].1.clone().unwrap();
         assert_eq!(key.as_str(), "20");
         let after = pages[1].cursor.clone();
-        let mut rest = source.snapshot(&SnapshotPlan::Pages { after, rows: 10 }).await.unwrap();
+        let mut rest = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after, rows: 10 })
+            .await
+            .unwrap();
         assert_eq!(read_pages(&mut rest).await[0].rows, pages[2].rows);
     }
 }
@@ -141,7 +150,10 @@ async fn pages_follow_a_key_of_several_columns_and_odd_texts() {
         )
         .await;
     let source = source(&database.config(), &scope("public.partes", &["a", "b"]));
-    let mut copy = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 2 }).await.unwrap();
+    let mut copy = source
+        .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 2 })
+        .await
+        .unwrap();
     let pages = read_pages(&mut copy).await;
     assert_eq!(pages.len(), 13);
     let rows: BTreeSet<String> = pages.iter().flat_map(|page| &page.rows).map(|(row, _)| text(row)).collect();
@@ -159,7 +171,10 @@ async fn on_an_idle_server_the_stream_passes_every_fence() {
         let mut stream = source.stream(&begun.checkpoint).await.unwrap();
         // A new segment leaves the insert position right after a page header.
         database.run("SELECT pg_switch_wal()").await;
-        let mut copy = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 10 }).await.unwrap();
+        let mut copy = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 10 })
+            .await
+            .unwrap();
         for page in read_pages(&mut copy).await {
             read_past(&source, &mut stream, &page.fence.unwrap()).await;
         }
@@ -179,8 +194,11 @@ async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
             ))
             .await;
         let since = Some(Since { column: "d".to_owned(), day: 18262 });
-        let source = source(&database.config(), &Scope { since, ..scope("public.dias", &["id"]) });
-        for plan in [SnapshotPlan::OnePass, SnapshotPlan::Pages { after: None, rows: 2 }] {
+        let source = source(&database.config(), &TableScope { since, ..scope("public.dias", &["id"]) });
+        for plan in [
+            SnapshotPlan::OnePass,
+            SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 2 },
+        ] {
             let mut copy = source.snapshot(&plan).await.unwrap();
             let rows: Vec<String> = read_rows(&mut copy).await.iter().map(text).collect();
             assert_eq!(rows, ["2", "3", "4"], "{kind}");
@@ -193,7 +211,7 @@ async fn a_day_in_a_text_column_filters_nothing() {
     let database = Database::make(Version::Distribution).await;
     database.run("CREATE TABLE dias (id int PRIMARY KEY, d text); INSERT INTO dias VALUES (1, 'ayer')").await;
     let since = Some(Since { column: "d".to_owned(), day: 18262 });
-    let source = source(&database.config(), &Scope { since, ..scope("public.dias", &["id"]) });
+    let source = source(&database.config(), &TableScope { since, ..scope("public.dias", &["id"]) });
     let mut copy = source.snapshot(&SnapshotPlan::OnePass).await.unwrap();
     assert_eq!(read_rows(&mut copy).await.len(), 1);
 }
@@ -203,7 +221,10 @@ async fn a_table_without_a_key_is_not_read_in_pages() {
     let database = Database::make(Version::Distribution).await;
     database.run("CREATE TABLE sueltas (a int); INSERT INTO sueltas VALUES (1)").await;
     let source = source(&database.config(), &scope("public.sueltas", &["a"]));
-    let error = source.snapshot(&SnapshotPlan::Pages { after: None, rows: 2 }).await.unwrap_err();
+    let error = source
+        .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 2 })
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Schema);
     assert!(error.hint().unwrap().contains("PRIMARY KEY"), "{error}");
     let mut copy = source.snapshot(&SnapshotPlan::OnePass).await.unwrap();
@@ -217,7 +238,10 @@ async fn a_cursor_of_another_key_is_refused() {
     let source = source(&database.config(), &solicitudes());
     for text in ["[\"1\",\"2\"]", "1", "", "[1]"] {
         let after = Some(PageCursor::new(text));
-        let error = source.snapshot(&SnapshotPlan::Pages { after, rows: 2 }).await.unwrap_err();
+        let error = source
+            .snapshot(&SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after, rows: 2 })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Schema, "{text}");
     }
 }

@@ -14,7 +14,7 @@ async fn published(database: &Database) -> String {
     client.query_one(sql, &[&database.name]).await.unwrap().get(0)
 }
 
-async fn begin(database: &Database, scope: &change::Scope) -> Result<(), change::SourceError> {
+async fn begin(database: &Database, scope: &change::TableScope) -> Result<(), change::SourceError> {
     let source = PostgresSource::new(database.config(), scope.clone());
     source.begin(&Beginning::Present).await.map(drop)
 }

@@ -1,6 +1,6 @@
 //! What the stream tells of what happens to the table.
 
-use change::{Beginning, ChangeStream, Scope, SnapshotPlan, Source, SourceErrorKind, Value};
+use change::{Beginning, ChangeStream, SnapshotPlan, Source, SourceErrorKind, TableScope, Value};
 use postgres_connector::{PostgresConfig, TlsMode};
 use testbed::postgres::{Options, Server, Version};
 
@@ -22,7 +22,7 @@ async fn changes_arrive_in_order_and_rolled_back_work_does_not() {
     for version in VERSIONS {
         let database = Database::make(version).await;
         database.run(SOLICITUDES).await;
-        let scope = Scope { keys: true, ..solicitudes() };
+        let scope = TableScope { keys: true, ..solicitudes() };
         let source = source(&database.config(), &scope);
         let (mut stream, _) = start(&source).await;
         database.run("INSERT INTO solicitudes VALUES (1, 'LIC', 'A-1', 'RECIBIDA', '2024-05-01', 'x')").await;
@@ -171,7 +171,7 @@ async fn partitions_are_their_table_even_when_attached_while_streaming() {
                 database.name
             ))
             .await;
-        let scope = Scope { keys: true, ..scope("public.pedidos", &["id", "estado"]) };
+        let scope = TableScope { keys: true, ..scope("public.pedidos", &["id", "estado"]) };
         let (mut stream, _) = start(&source(&database.config(), &scope)).await;
         let name = &database.name;
         database

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use change::{Finding, Inspection, Scope, Severity, Source};
+use change::{Finding, Inspection, Severity, Source, TableScope};
 use postgres_connector::{PostgresConfig, PostgresSource, TlsMode};
 use testbed::postgres::{Server, Version, shared};
 
@@ -70,8 +70,8 @@ impl Database {
     }
 }
 
-pub(crate) fn scope(table: &str, columns: &[&str]) -> Scope {
-    Scope {
+pub(crate) fn scope(table: &str, columns: &[&str]) -> TableScope {
+    TableScope {
         table: table.to_owned(),
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         keys: false,
@@ -80,11 +80,11 @@ pub(crate) fn scope(table: &str, columns: &[&str]) -> Scope {
     }
 }
 
-pub(crate) fn solicitudes() -> Scope {
+pub(crate) fn solicitudes() -> TableScope {
     scope("public.solicitudes", &["servicio", "numero", "estado", "fecha_apertura"])
 }
 
-pub(crate) async fn check(config: &PostgresConfig, scope: &Scope) -> Inspection {
+pub(crate) async fn check(config: &PostgresConfig, scope: &TableScope) -> Inspection {
     PostgresSource::new(config.clone(), scope.clone()).check(20).await
 }
 

@@ -1,7 +1,7 @@
-//! What the server's catalogue says about the configured table.
+//! What the server's catalogue says about the configured tables.
 
 use change::nearest::suggestion;
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod column;
 mod look_up;
@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::name::quote_ident;
 use crate::value::Kind;
 
-/// The configured table.
+/// A configured table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
     /// Its schema, as the server spells it.
@@ -29,7 +29,7 @@ pub(crate) struct Table {
     pub(crate) tracked: bool,
     /// All its columns that we may see, in table order.
     pub(crate) columns: Vec<Column>,
-    /// The indexes of the mapped columns in [`Table::columns`], in [`Scope`] order.
+    /// The indexes of the mapped columns in [`Table::columns`], in [`TableScope`] order.
     pub(crate) mapped: Vec<usize>,
     /// The indexes of the columns that tell its rows apart, in the order of the key's own index: the primary key,
     /// else a unique index without NULL; none where there is neither.
@@ -42,7 +42,7 @@ impl Table {
         format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
 
-    /// The mapped columns, in [`Scope`] order.
+    /// The mapped columns, in [`TableScope`] order.
     pub(crate) fn mapped_columns(&self) -> impl Iterator<Item = &Column> {
         self.mapped.iter().filter_map(|index| self.columns.get(*index))
     }
@@ -52,7 +52,7 @@ impl Table {
         self.key.iter().filter_map(|index| self.columns.get(*index))
     }
 
-    /// How the cells of the mapped columns are to be read, in [`Scope`] order.
+    /// How the cells of the mapped columns are to be read, in [`TableScope`] order.
     ///
     /// # Errors
     /// A schema error that names every mapped column that no record can carry, and why.
@@ -105,11 +105,34 @@ pub(crate) enum Lookup {
     },
 }
 
-/// The configured table, fit for capture as far as the catalogue tells.
+/// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
+///
+/// # Errors
+/// A schema error for the first that there is not, or that lacks mapped columns; a configuration error for one that is
+/// configured twice.
+pub(crate) async fn tables(client: &mut Client, scope: &Scope) -> Result<Vec<Table>, SourceError> {
+    let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
+    for one in &scope.tables {
+        let table = table(client, one).await?;
+        if tables.iter().any(|known| known.object_id == table.object_id) {
+            let context = format!("table {} is configured twice, expected once", table.quoted());
+            return Err(SourceError::new(SourceErrorKind::Configuration, context));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// Names of tables as a message lists them.
+pub(crate) fn listed<'a>(tables: impl IntoIterator<Item = &'a Table>) -> String {
+    tables.into_iter().map(Table::quoted).collect::<Vec<_>>().join(", ")
+}
+
+/// A configured table, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
 /// A schema error when there is no such table, or it lacks mapped columns.
-pub(crate) async fn table(client: &mut Client, scope: &Scope) -> Result<Table, SourceError> {
+pub(crate) async fn table(client: &mut Client, scope: &TableScope) -> Result<Table, SourceError> {
     match look_up(client, scope).await? {
         Lookup::Absent { schema, name, similar } => Err(absent(&schema, &name, &similar)),
         Lookup::Found { table, missing } if missing.is_empty() => Ok(*table),

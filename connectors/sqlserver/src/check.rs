@@ -4,11 +4,12 @@
 
 use std::error::Error;
 
-use change::{Finding, Inspection, Scope, SourceError, SourceErrorKind};
+use change::{Finding, Inspection, Row, Scope, SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::client::Client;
 use crate::config::{Mode, SqlServerConfig};
+use crate::poll::only_table;
 use crate::server::{self, Server};
 
 mod access;
@@ -36,7 +37,7 @@ impl Subject<'_> {
     }
 }
 
-/// Looks at every prerequisite, and reads up to `sample_rows` rows of the mapped columns.
+/// Looks at every prerequisite, and reads up to `sample_rows` rows of each table's mapped columns.
 pub(crate) async fn inspect(config: &SqlServerConfig, scope: &Scope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
@@ -73,6 +74,9 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
     findings.push(database::snapshots(subject.server));
     if subject.polls() {
         findings.push(poll::guarantee());
+        if let Err(error) = only_table(subject.scope) {
+            findings.push(refusal("mode", "the connector cannot start with it", &error));
+        }
     } else {
         findings.push(database::capture(subject));
         if subject.server.captures {
@@ -80,42 +84,65 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
             add(findings, "log_retention", keeping::findings(subject, client).await);
         }
     }
-    match catalog::look_up(client, subject.scope).await {
-        Ok(Lookup::Found { table, missing }) => {
-            findings.extend(table::shape(subject, &table, &missing));
-            if missing.is_empty() {
-                look_at_table(subject, client, &table, findings).await;
-                match sample::read(client, &table, sample_rows).await {
-                    Ok(rows) => inspection.sample = rows,
-                    Err(error) => findings.push(unanswered("sample", &error)),
-                }
+    let mut seen: Vec<i64> = Vec::new();
+    let mut fit: Vec<(&TableScope, Table)> = Vec::new();
+    for scope in &subject.scope.tables {
+        let mut rows = Vec::new();
+        if let Some(table) = look_up(subject, client, scope, findings).await {
+            if seen.contains(&table.object_id) {
+                findings.push(table::twice(&table));
             }
+            seen.push(table.object_id);
+            rows = look_at_table(subject, client, (&table, sample_rows), findings).await;
+            fit.push((scope, table));
         }
-        Ok(Lookup::Absent { schema, name, similar }) => {
-            findings.push(table::absent(subject, (&schema, &name), &similar));
-        }
-        Err(error) => findings.push(unanswered("table", &error)),
+        inspection.samples.push(rows);
+    }
+    if !subject.polls() && subject.server.captures && !fit.is_empty() {
+        add(findings, "capture_instance", instances::findings(subject, client, &fit).await);
     }
 }
 
+/// The table, where it has all that is mapped.
+async fn look_up(
+    subject: &Subject<'_>,
+    client: &mut Client,
+    scope: &TableScope,
+    findings: &mut Vec<Finding>,
+) -> Option<Table> {
+    match catalog::look_up(client, scope).await {
+        Ok(Lookup::Found { table, missing }) => {
+            findings.extend(table::shape(subject, (scope, &table), &missing));
+            missing.is_empty().then_some(*table)
+        }
+        Ok(Lookup::Absent { schema, name, similar }) => {
+            findings.push(table::absent(subject, (&schema, &name), &similar));
+            None
+        }
+        Err(error) => {
+            findings.push(unanswered("table", &error));
+            None
+        }
+    }
+}
+
+/// What there is to say of one table, its capture apart, and some of its rows.
 async fn look_at_table(
     subject: &Subject<'_>,
     client: &mut Client,
-    table: &Table,
+    (table, sample_rows): (&Table, u32),
     findings: &mut Vec<Finding>,
-) {
+) -> Vec<Row> {
     findings.extend(columns::findings(table));
     add(findings, "select", access::table(subject, client, table).await);
     add(findings, "request_id", table::uniqueness(client, table).await);
-    match &subject.config.mode {
-        Mode::Poll { modified_column, .. } => {
-            add(findings, "modified_column", poll::column(client, table, modified_column).await);
-        }
-        Mode::Capture if subject.server.captures => {
-            add(findings, "capture_instance", instances::findings(subject, client, table).await);
-        }
-        Mode::Capture => {}
+    if let Mode::Poll { modified_column, .. } = &subject.config.mode {
+        add(findings, "modified_column", poll::column(client, table, modified_column).await);
     }
+    sample::read(client, table, sample_rows).await.unwrap_or_else(|error| {
+        findings.push(unanswered("sample", &error));
+        Vec::new()
+    })
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {

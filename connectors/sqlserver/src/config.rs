@@ -36,7 +36,7 @@ pub struct SqlServerConfig {
     pub host: String,
     /// The port of the instance.
     pub port: u16,
-    /// The database that holds the table.
+    /// The database that holds the tables.
     pub database: String,
     /// The SQL Server login.
     pub user: String,
@@ -46,7 +46,7 @@ pub struct SqlServerConfig {
     pub tls: TlsMode,
     /// PEM file of the authorities to trust; they take the place of the system's.
     pub tls_ca: Option<PathBuf>,
-    /// The capture instance to read; found by the table when there is none.
+    /// The capture instance to read of the table that has it; found by the table where none is named, and for other tables.
     pub capture_instance: Option<String>,
     /// The pause between two looks at the change table.
     pub poll_interval: Duration,

@@ -5,7 +5,7 @@
 //! Both carry every change from their own low end on. So the stream may pass from one to the other wherever both
 //! reach, and nothing is skipped or repeated: it does so as soon as the newer one covers what comes next.
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 
 use crate::catalog::{Column, Table, columns};
 use crate::client::{Client, Param};
@@ -200,7 +200,7 @@ pub(crate) fn by_preference<'a>(instances: &'a [Instance], config: &SqlServerCon
 pub(crate) async fn choose(
     client: &mut Client,
     config: &SqlServerConfig,
-    (table, scope): (&Table, &Scope),
+    (table, scope): (&Table, &TableScope),
     from: Lsn,
 ) -> Result<Layout, SourceError> {
     let instances = list(client, table).await?;

@@ -8,11 +8,11 @@
 //! - `config`, `name`, `fault`: settings, names, what errors mean
 //! - `client`: the connection
 //! - `lsn`, `identity`, `clock`: places in the log, which history they belong to, the server's times
-//! - `catalog`, `instance`, `value`: the table, what is captured of it, its cells
+//! - `catalog`, `instance`, `value`: the tables, what is captured of them, their cells
 //! - `server`, `jobs`, `rights`: what the server says about itself, its capture, our user
 //! - `check`, `setup`, `retention`: what an operator wants to know
-//! - `stream`: the change table, read as a log
-//! - `snapshot`: copies of the table
+//! - `stream`: the change tables, read as one log
+//! - `snapshot`: copies of the tables
 //! - `poll`: scans of the table, where nothing is captured
 
 mod catalog;

@@ -5,10 +5,12 @@
 //! deletes are not seen, and a change is seen only if it sets the column. A transaction may commit long after it took
 //! the time; so every scan reaches back a while behind the last one.
 //!
+//! There is no order between the changes of two tables either, so that one table is read and no more.
+//!
 //! A row that is scanned is told as an update of which the former row is not known: the product compares it with the last
 //! known status, so that a row that is scanned twice is told once.
 
-use change::{Beginning, Begun, Checkpoint, Position, Scope, SourceError, SourceErrorKind};
+use change::{Beginning, Begun, Checkpoint, Position, Scope, SourceError, SourceErrorKind, TableScope};
 
 mod scan;
 
@@ -145,6 +147,23 @@ pub(crate) async fn newest(
     Ok(newest.unwrap_or_else(ScanTime::origin))
 }
 
+/// The table that is scanned.
+///
+/// # Errors
+/// A configuration error when there is more than one: scans do not tell what came first.
+pub(crate) fn only_table(scope: &Scope) -> Result<&TableScope, SourceError> {
+    match scope.tables.as_slice() {
+        [table] => Ok(table),
+        tables => {
+            let context = format!("{} tables are configured, expected one in mode = \"poll\"", tables.len());
+            Err(SourceError::new(SourceErrorKind::Configuration, context).with_hint(
+                "set mode = \"capture\" where the server can capture changes, or give each table a configuration and a \
+                 ledger of its own: scans do not tell in which order the tables were changed",
+            ))
+        }
+    }
+}
+
 /// Begins at the newest change there is.
 ///
 /// # Errors
@@ -154,6 +173,7 @@ pub(crate) async fn begin(
     scope: &Scope,
     beginning: &Beginning,
 ) -> Result<Begun<SqlServerSnapshot>, SourceError> {
+    let scope = only_table(scope)?;
     let mut client = Client::open(config).await?;
     let table = catalog::table(&mut client, scope).await?;
     table.mapped_kinds()?;

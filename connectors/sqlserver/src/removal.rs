@@ -10,7 +10,7 @@ use crate::name::{quote_ident, quote_literal};
 use crate::rights::GATING_ROLE;
 use crate::server;
 
-/// The table's capture instances that `setup` made, which are told by the role that guards them.
+/// The tables' capture instances that `setup` made, which are told by the role that guards them.
 ///
 /// # Errors
 /// When the server cannot be asked.
@@ -20,9 +20,11 @@ pub(crate) async fn removal(config: &SqlServerConfig, scope: &Scope) -> Result<R
     let server = server::ask(&mut client).await?;
     let mut removal = Removal::default();
     if server.captures {
-        // With a table that was dropped its capture instances have gone.
-        if let Lookup::Found { table, .. } = catalog::look_up(&mut client, scope).await? {
-            find_instances(&mut client, &table, &mut removal).await?;
+        for one in &scope.tables {
+            // With a table that was dropped its capture instances have gone.
+            if let Lookup::Found { table, .. } = catalog::look_up(&mut client, one).await? {
+                find_instances(&mut client, &table, &mut removal).await?;
+            }
         }
         removal.remains.push(Statement {
             why:

@@ -14,9 +14,9 @@ use crate::instance;
 use crate::jobs;
 use crate::lsn::Lsn;
 
-/// How much longer what follows `at` is kept.
+/// How much longer what follows `at` is kept of all tables.
 ///
-/// Where no instance reaches back to it, nothing is: the time left is zero.
+/// Where no instance of one reaches back to it, not everything is: the time left is zero.
 ///
 /// # Errors
 /// When the server cannot be asked.
@@ -26,10 +26,11 @@ pub(crate) async fn retention(
     at: Lsn,
 ) -> Result<Retention, SourceError> {
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
-    let instances = instance::list(&mut client, &table).await?;
-    if !instances.iter().any(|instance| instance.covers(at)) {
-        return Ok(Retention { left: Some(Duration::ZERO), kept_bytes: None });
+    for table in catalog::tables(&mut client, scope).await? {
+        let instances = instance::list(&mut client, &table).await?;
+        if !instances.iter().any(|instance| instance.covers(at)) {
+            return Ok(Retention { left: Some(Duration::ZERO), kept_bytes: None });
+        }
     }
     let jobs = jobs::jobs(&mut client).await?;
     let Some(minutes) = jobs.told().and_then(|jobs| jobs.keeps_minutes) else {

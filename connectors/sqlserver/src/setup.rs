@@ -1,12 +1,12 @@
 //! The statements that make a database ready, and running them.
 
-use change::{Scope, SourceError, Statement};
+use change::{Scope, SourceError, Statement, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::client::Client;
 use crate::config::{Mode, SqlServerConfig};
 use crate::instance::{self, Instance, Layout};
-use crate::jobs::{self, Known};
+use crate::jobs::{self, Jobs, Known};
 use crate::name::{parse_table_name, quote_ident, quote_literal};
 use crate::rights::{self, GATING_ROLE};
 use crate::server::{self, Kind, Server};
@@ -34,16 +34,18 @@ pub(crate) async fn statements(
         Err(error) => return everything(config, scope, &format!("the server could not be asked ({error})")),
     };
     let server = server::ask(&mut client).await?;
-    match catalog::look_up(&mut client, scope).await? {
-        Lookup::Found { table, missing } if missing.is_empty() => {
-            table_statements(&mut client, config, scope, (&server, &table)).await
+    let mut tables = Vec::with_capacity(scope.tables.len());
+    for one in &scope.tables {
+        match catalog::look_up(&mut client, one).await? {
+            Lookup::Found { table, missing } if missing.is_empty() => tables.push((one, *table)),
+            // Says why the table will not do.
+            _ if server.is_owner || server.is_sysadmin => {
+                catalog::table(&mut client, one).await?;
+            }
+            _ => return everything(config, scope, "our user does not see all tables whole"),
         }
-        // Says why the table will not do.
-        _ if server.is_owner || server.is_sysadmin => {
-            catalog::table(&mut client, scope).await.map(|_| Vec::new())
-        }
-        _ => everything(config, scope, "our user does not see the whole table"),
     }
+    missing(&mut client, config, &server, &tables).await
 }
 
 /// Runs the statements one after the other, with this configuration's user.
@@ -58,24 +60,26 @@ pub(crate) async fn apply(config: &SqlServerConfig, statements: &[Statement]) ->
     Ok(())
 }
 
-async fn table_statements(
+async fn missing(
     client: &mut Client,
     config: &SqlServerConfig,
-    scope: &Scope,
-    (server, table): (&Server, &Table),
+    server: &Server,
+    tables: &[(&TableScope, Table)],
 ) -> Result<Vec<Statement>, SourceError> {
     let mut statements = Vec::new();
     let owner = server.is_owner || server.is_sysadmin;
-    let columns: Vec<&str> =
-        rights::needed_columns(table).iter().map(|column| column.name.as_str()).collect();
-    if !rights::unreadable(client, table).await?.is_empty() {
-        statements.push(rights::grant_select(&server.user, table, &columns));
+    for (_, table) in tables {
+        let columns: Vec<&str> =
+            rights::needed_columns(table).iter().map(|column| column.name.as_str()).collect();
+        if !rights::unreadable(client, table).await?.is_empty() {
+            statements.push(rights::grant_select(&server.user, table, &columns));
+        }
     }
     if matches!(config.mode, Mode::Capture) {
         if !server.captures {
             statements.push(enable_database());
         }
-        capture_statements(client, config, scope, (server, table), &mut statements).await?;
+        capture_statements(client, config, (server, tables), &mut statements).await?;
     }
     if !server.allows_snapshot && !server.is_read_only {
         statements.push(allow_snapshots(&quote_ident(&server.database)));
@@ -92,61 +96,59 @@ async fn table_statements(
     Ok(statements)
 }
 
-/// Whatever has to do with the capture of the table; the database captures, or will when it gets here.
+/// Whatever has to do with the capture of the tables; the database captures, or will when it gets here.
 async fn capture_statements(
     client: &mut Client,
     config: &SqlServerConfig,
-    scope: &Scope,
-    (server, table): (&Server, &Table),
+    (server, tables): (&Server, &[(&TableScope, Table)]),
     statements: &mut Vec<Statement>,
 ) -> Result<(), SourceError> {
-    let owner = server.is_owner || server.is_sysadmin;
-    let named = config.capture_instance.clone();
-    let default = format!("{}_{}", table.schema, table.name);
-    if !server.captures {
-        let name = named.unwrap_or(default);
-        statements.push(capture_table(table, Some(&name)));
-        if !owner {
-            statements.extend(may_read(&server.user, &[change_table(&name)]));
-        }
-        statements.push(keep_for_a_week());
-        return Ok(());
-    }
-    let hidden = rights::unreadable_captures(client, &[]).await?;
-    if !hidden.is_empty() {
-        // Which instances there are cannot be seen: the statement asks for itself.
-        let name = named.unwrap_or(default);
-        statements.push(capture_unless_captured(&table.quoted(), &enable_table(table, Some(&name))));
-        statements.extend(may_read(&server.user, &[change_table(&name)]));
-    } else {
-        let instances = instance::list(client, table).await?;
-        let mut tables: Vec<String> = instances.iter().map(|one| one.change_table.clone()).collect();
-        if !serves(client, table, scope, &instances).await? {
-            let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
-            let free = || free_name(table, &taken);
-            let name = named.filter(|name| !taken.contains(&name.as_str())).unwrap_or_else(free);
+    let hidden = server.captures && !rights::unreadable_captures(client, &[]).await?.is_empty();
+    let named = wanted_name(config, tables.len());
+    let mut change_tables = Vec::new();
+    for (scope, table) in tables {
+        let name = named.clone().unwrap_or_else(|| free_name(table, &[]));
+        if !server.captures {
             statements.push(capture_table(table, Some(&name)));
-            tables.push(change_table(&name));
-        }
-        let granted = rights::unreadable_captures(client, &tables).await?;
-        if !owner && !granted.is_empty() {
-            statements.extend(may_read(&server.user, &tables));
+            change_tables.push(change_table(&name));
+        } else if hidden {
+            // Which instances there are cannot be seen: the statement asks for itself.
+            let enable = enable_table(table, Some(&name));
+            statements.push(capture_unless_captured(&table.quoted(), &enable));
+            change_tables.push(change_table(&name));
+        } else {
+            let instances = instance::list(client, table).await?;
+            change_tables.extend(instances.iter().map(|one| one.change_table.clone()));
+            if !serves(client, table, scope, &instances).await? {
+                let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
+                let name = if taken.contains(&name.as_str()) { free_name(table, &taken) } else { name };
+                statements.push(capture_table(table, Some(&name)));
+                change_tables.push(change_table(&name));
+            }
         }
     }
-    let jobs = jobs::jobs(client).await?;
-    if let Known::Told(jobs) = &jobs
-        && jobs.keeps_minutes.is_some_and(|minutes| minutes < KEPT_MINUTES)
-    {
+    let owner = server.is_owner || server.is_sysadmin;
+    if hidden || !owner && !rights::unreadable_captures(client, &change_tables).await?.is_empty() {
+        statements.extend(may_read(&server.user, &change_tables));
+    }
+    let jobs = if server.captures { jobs::jobs(client).await? } else { Known::Told(Jobs::default()) };
+    let kept = jobs.told().and_then(|jobs| jobs.keeps_minutes);
+    if !server.captures || kept.is_some_and(|minutes| minutes < KEPT_MINUTES) {
         statements.push(keep_for_a_week());
     }
     Ok(())
+}
+
+/// The configured name of the instance, which can be that of one table only.
+fn wanted_name(config: &SqlServerConfig, tables: usize) -> Option<String> {
+    config.capture_instance.clone().filter(|_| tables == 1)
 }
 
 /// Whether one of the instances has all that is needed.
 async fn serves(
     client: &mut Client,
     table: &Table,
-    scope: &Scope,
+    scope: &TableScope,
     instances: &[Instance],
 ) -> Result<bool, SourceError> {
     for instance in instances {
@@ -256,8 +258,6 @@ fn allow_snapshots(database: &str) -> Statement {
 
 /// The whole set, for a server that could not be asked.
 fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<Vec<Statement>, SourceError> {
-    let (schema, name) = parse_table_name(&scope.table)?;
-    let table = format!("{}.{}", quote_ident(&schema), quote_ident(&name));
     let user = &config.user;
     let (login, literal) = (quote_ident(user), quote_literal(user));
     let mut statements = vec![
@@ -281,11 +281,18 @@ fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<V
             "IF EXISTS (SELECT 1 FROM sys.databases WHERE database_id = DB_ID() AND is_cdc_enabled = 0)";
         statements.push(Statement { why: enable.why, sql: format!("{off} {}", enable.sql) });
     }
-    let instance = config.capture_instance.clone().unwrap_or_else(|| format!("{schema}_{name}"));
-    let enable = enable_columns((&schema, &name), Some(&instance), "@columns");
-    statements.push(table_block(config, scope, &table, captures.then_some(enable.as_str())));
+    let named = wanted_name(config, scope.tables.len());
+    let mut change_tables = Vec::new();
+    for one in &scope.tables {
+        let (schema, name) = parse_table_name(&one.table)?;
+        let table = format!("{}.{}", quote_ident(&schema), quote_ident(&name));
+        let instance = named.clone().unwrap_or_else(|| format!("{schema}_{name}"));
+        let enable = enable_columns((&schema, &name), Some(&instance), "@columns");
+        statements.push(table_block(config, one, &table, captures.then_some(enable.as_str())));
+        change_tables.push(change_table(&instance));
+    }
     if captures {
-        statements.extend(may_read(user, &[change_table(&instance)]));
+        statements.extend(may_read(user, &change_tables));
         statements.push(keep_for_a_week());
         statements.push(rights::grant_database_insight(user));
         statements.push(rights::grant_server_insight(user, &config.database));
@@ -296,7 +303,7 @@ fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<V
 
 /// One statement that adds the key's columns, which only the database knows, to the mapped ones, captures them, and lets
 /// the user read them.
-fn table_block(config: &SqlServerConfig, scope: &Scope, table: &str, enable: Option<&str>) -> Statement {
+fn table_block(config: &SqlServerConfig, scope: &TableScope, table: &str, enable: Option<&str>) -> Statement {
     let quoted: Vec<String> = scope.columns.iter().map(|column| quote_ident(column)).collect();
     let literals: Vec<String> = scope.columns.iter().map(|column| quote_literal(column)).collect();
     let object = quote_literal(table);
@@ -331,8 +338,8 @@ mod tests {
     use super::*;
     use crate::config::tests::config;
 
-    fn scope(column: &str) -> Scope {
-        Scope {
+    fn scope(column: &str) -> TableScope {
+        TableScope {
             table: "vu.Solicitudes".to_owned(),
             columns: vec!["numero".to_owned(), column.to_owned()],
             keys: false,
@@ -342,7 +349,7 @@ mod tests {
     }
 
     fn script(config: &SqlServerConfig, column: &str) -> String {
-        let statements = everything(config, &scope(column), "nobody answers").unwrap();
+        let statements = everything(config, &scope(column).into(), "nobody answers").unwrap();
         assert!(statements.first().unwrap().why.contains("nobody answers"));
         let all: Vec<String> = statements.into_iter().map(|statement| statement.sql).collect();
         all.join(";\n")

@@ -1,13 +1,13 @@
-//! Copies of the table's mapped columns: as of one moment, or page by page.
+//! Copies of the tables' mapped columns, one table after the other: as of one moment, or page by page.
 //!
-//! The capture lags behind what a copy shows. A copy is exactly as of one position where the table may be locked against
+//! The capture lags behind what a copy shows. A copy is exactly as of one position where the tables may be locked against
 //! changes for the moment in which its snapshot begins; else it is made of fenced pages, each read in a statement of its
 //! own, whatever the isolation.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use change::{Page, Position, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
+use change::{Days, Page, PageCursor, Position, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -37,7 +37,7 @@ const PAGES_WAITING_MAX: usize = 1;
 /// How often a page is tried that a lock or a deadlock got in the way of.
 const ATTEMPTS: u32 = 5;
 
-/// A copy of the table, being read.
+/// A copy of the tables, being read.
 #[derive(Debug)]
 pub struct SqlServerSnapshot {
     /// `None` marks the end, which a task that died could not tell.
@@ -76,42 +76,69 @@ pub(crate) async fn open(
     plan: &SnapshotPlan,
 ) -> Result<SqlServerSnapshot, SourceError> {
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
     let identity = Identity::ask(&mut client).await?;
-    let parts = match plan {
-        SnapshotPlan::OnePass => Vec::new(),
-        SnapshotPlan::Pages { .. } | SnapshotPlan::Opened { .. } => {
-            cursor::parts(&table, &identity.collation)?
+    let (outlet, pages) = mpsc::channel(PAGES_WAITING_MAX);
+    let mut scanned = None;
+    let mut kept = None;
+    let (copies, rows) = match plan {
+        SnapshotPlan::OnePass => {
+            let tables = catalog::tables(&mut client, scope).await?;
+            (Copied::all(&tables, scope)?, None)
+        }
+        SnapshotPlan::Pages { tables, opened, after, rows } => {
+            let mut copies = Vec::with_capacity(tables.len());
+            for number in tables {
+                let (table, copied) = paged(&mut client, (scope, opened), *number, &identity).await?;
+                copies.push(copied);
+                // Where there is no log, there is one table.
+                scanned = Modified::of(config, &table)?.map(|modified| (table, modified));
+            }
+            kept = after.as_ref().map(|cursor| go_on(&mut copies, cursor)).transpose()?;
+            (copies, Some((*rows).max(1)))
         }
     };
-    let days = if let SnapshotPlan::Opened { days, .. } = plan { days.as_slice() } else { &[] };
-    let copied = Copied::opened(&table, scope, parts, days)?;
     if identity.snapshots {
         client.run("read without locks", VERSIONED).await?;
-    }
-    let (outlet, pages) = mpsc::channel(PAGES_WAITING_MAX);
-    let mut copier = Copier {
-        config: Arc::new(config.clone()),
-        client,
-        versioned: identity.snapshots,
-        scanned: Modified::of(config, &table)?.map(|modified| (table.clone(), modified)),
-        copied,
-        outlet,
-        kept: None,
-    };
-    let rows = match plan {
-        SnapshotPlan::OnePass => None,
-        SnapshotPlan::Pages { after, rows } => {
-            copier.kept = match after {
-                Some(cursor) => Some(cursor::read(cursor, copier.copied.parts())?),
-                None => None,
-            };
-            Some((*rows).max(1))
+        if rows.is_none() {
+            // All tables as of one moment; the server ends the transaction with the connection.
+            client.run("begin a copy of the tables", "BEGIN TRANSACTION").await?;
         }
-        SnapshotPlan::Opened { rows, .. } => Some((*rows).max(1)),
-    };
-    let reader = tokio::spawn(copier.run(rows)).abort_handle();
+    }
+    let config = Arc::new(config.clone());
+    let copier = Copier { config, client, versioned: identity.snapshots, scanned, outlet, kept };
+    let reader = tokio::spawn(copier.run(copies, rows)).abort_handle();
     Ok(SqlServerSnapshot { pages, reader, ended: false })
+}
+
+/// The table with this number, and what to copy of it page by page.
+async fn paged(
+    client: &mut Client,
+    (scope, opened): (&Scope, &[Days]),
+    number: u16,
+    identity: &Identity,
+) -> Result<(Table, Copied), SourceError> {
+    let Some(one) = scope.table(number) else {
+        return Err(cursor::unfit(format!(
+            "a copy is asked for of table number {number}, which there is not"
+        )));
+    };
+    let table = catalog::table(client, one).await?;
+    let parts = cursor::parts(&table, &identity.collation)?;
+    let copied = Copied::new(number, &table, one, (parts, opened))?;
+    Ok((table, copied))
+}
+
+/// Leaves out the tables that the copy is through with, and returns the key that it stopped after in the first of the
+/// others.
+fn go_on(copies: &mut Vec<Copied>, stopped: &PageCursor) -> Result<Vec<String>, SourceError> {
+    let (number, key) = cursor::table_of(stopped);
+    copies.retain(|copied| copied.number >= number);
+    match copies.first() {
+        Some(copied) if copied.number == number => cursor::read(key, copied.parts()),
+        _ => Err(cursor::unfit(format!(
+            "the copy stopped in table number {number}, which is not to be copied"
+        ))),
+    }
 }
 
 /// Why a copy ends early.
@@ -135,10 +162,16 @@ struct Copier {
     versioned: bool,
     /// By what the table is scanned, where it is: then a fence is a time.
     scanned: Option<(Table, Modified)>,
-    copied: Copied,
     outlet: mpsc::Sender<Result<Option<Page>, SourceError>>,
-    /// The key after which the next page begins.
+    /// The key after which the first page begins.
     kept: Option<Vec<String>>,
+}
+
+/// Pages that wait until the capture has gone past them.
+#[derive(Default)]
+struct Waiting {
+    pages: VecDeque<Page>,
+    bytes: usize,
 }
 
 /// A page that was read.
@@ -152,21 +185,21 @@ struct Filled {
 }
 
 impl Copier {
-    /// A task that copies the whole table with a connection that has begun to read.
+    /// What a task needs that copies everything with a connection that has begun to read.
     fn new(
         config: &SqlServerConfig,
         client: Client,
-        copied: Copied,
         outlet: mpsc::Sender<Result<Option<Page>, SourceError>>,
     ) -> Self {
         let config = Arc::new(config.clone());
-        Self { config, client, versioned: true, scanned: None, copied, outlet, kept: None }
+        Self { config, client, versioned: true, scanned: None, outlet, kept: None }
     }
 
-    async fn run(mut self, rows: Option<u32>) {
+    /// Copies one table after the other: as a whole, or by pages of so many rows.
+    async fn run(mut self, copies: Vec<Copied>, rows: Option<u32>) {
         let copied = match rows {
-            Some(rows) => self.copy_pages(rows).await,
-            None => self.copy_whole().await,
+            Some(rows) => self.copy_pages(&copies, rows).await,
+            None => self.copy_whole(&copies).await,
         };
         let last = match copied {
             Ok(()) => Ok(None),
@@ -182,53 +215,68 @@ impl Copier {
         self.outlet.send(Ok(Some(page))).await.map_err(|_| End::Unwanted)
     }
 
-    /// One statement that reads everything.
-    async fn copy_whole(&mut self) -> Result<(), End> {
-        let sql = self.copied.whole();
-        let mut rows = self.client.read("copy the table", &sql, &[]).await?;
-        let (mut page, mut bytes) = (Page::default(), 0);
-        while let Some(row) = rows.next().await? {
-            let row = self.copied.row(&row)?;
-            bytes += row.bytes;
-            page.rows.push((row.row, row.key));
-            if page.rows.len() >= PAGE_ROWS || bytes >= PAGE_BYTES {
-                bytes = 0;
-                self.outlet.send(Ok(Some(std::mem::take(&mut page)))).await.map_err(|_| End::Unwanted)?;
+    /// One statement for each table that reads everything.
+    async fn copy_whole(&mut self, copies: &[Copied]) -> Result<(), End> {
+        for copied in copies {
+            let empty = || Page { table: copied.number, ..Page::default() };
+            let mut rows = self.client.read("copy the table", &copied.whole(), &[]).await?;
+            let (mut page, mut bytes) = (empty(), 0);
+            while let Some(row) = rows.next().await? {
+                let row = copied.row(&row)?;
+                bytes += row.bytes;
+                page.rows.push((row.row, row.key));
+                if page.rows.len() >= PAGE_ROWS || bytes >= PAGE_BYTES {
+                    bytes = 0;
+                    let full = std::mem::replace(&mut page, empty());
+                    self.outlet.send(Ok(Some(full))).await.map_err(|_| End::Unwanted)?;
+                }
             }
-        }
-        if !page.rows.is_empty() {
-            self.outlet.send(Ok(Some(page))).await.map_err(|_| End::Unwanted)?;
+            if !page.rows.is_empty() {
+                self.outlet.send(Ok(Some(page))).await.map_err(|_| End::Unwanted)?;
+            }
         }
         Ok(())
     }
 
     /// Page after page, each with its fence.
-    async fn copy_pages(&mut self, rows_max: u32) -> Result<(), End> {
+    async fn copy_pages(&mut self, copies: &[Copied], rows_max: u32) -> Result<(), End> {
         let way = match self.scanned {
             Some(_) => Way::LogEnd,
             None => Way::find(&mut self.client).await?,
         };
-        let mut waiting: VecDeque<Page> = VecDeque::new();
-        let mut waiting_bytes = 0;
+        let mut waiting = Waiting::default();
+        for copied in copies {
+            self.copy_table(copied, way, rows_max, &mut waiting).await?;
+        }
+        self.send_after_capture(&mut waiting).await
+    }
+
+    async fn copy_table(
+        &mut self,
+        copied: &Copied,
+        way: Way,
+        rows_max: u32,
+        waiting: &mut Waiting,
+    ) -> Result<(), End> {
+        let mut kept = self.kept.take();
         let mut rows = rows_max;
         loop {
-            let filled = self.page(rows).await?;
+            let filled = self.page(copied, kept.as_deref(), rows).await?;
             let count = u32::try_from(filled.page.rows.len()).unwrap_or(u32::MAX);
             let last = !filled.cut && count < rows;
             // The rest of a page that ended early was sent in vain: the next one asks for fewer rows.
             rows = if filled.cut { count.max(1) } else { rows.saturating_mul(2).min(rows_max) };
-            self.kept = filled.kept.or(self.kept.take());
+            kept = filled.kept.or(kept);
             let mut page = filled.page;
             if way == Way::LogEnd && !page.rows.is_empty() {
                 page.fence = Some(self.log_end().await?);
                 self.send(page).await?;
             } else if !page.rows.is_empty() {
-                waiting_bytes += filled.bytes;
-                waiting.push_back(page);
+                waiting.bytes += filled.bytes;
+                waiting.pages.push_back(page);
             }
-            if !waiting.is_empty() && (last || waiting_bytes >= WAITING_BYTES_MAX) {
-                waiting_bytes = 0;
-                self.send_after_capture(&mut waiting).await?;
+            if waiting.bytes >= WAITING_BYTES_MAX {
+                self.send_after_capture(waiting).await?;
             }
             if last {
                 return Ok(());
@@ -247,13 +295,17 @@ impl Copier {
     }
 
     /// Hands pages over once the capture has gone past all of them.
-    async fn send_after_capture(&mut self, waiting: &mut VecDeque<Page>) -> Result<(), End> {
+    async fn send_after_capture(&mut self, waiting: &mut Waiting) -> Result<(), End> {
+        if waiting.pages.is_empty() {
+            return Ok(());
+        }
+        waiting.bytes = 0;
         let moment: Moment = fence::now(&mut self.client).await?;
         let fence = tokio::select! {
             fence = fence::passed(&mut self.client, &self.config, &moment) => fence?,
             () = self.outlet.closed() => return Err(End::Unwanted),
         };
-        for mut page in waiting.drain(..) {
+        for mut page in waiting.pages.drain(..) {
             page.fence = Some(fence.clone());
             self.outlet.send(Ok(Some(page))).await.map_err(|_| End::Unwanted)?;
         }
@@ -261,11 +313,16 @@ impl Copier {
     }
 
     /// Reads the page after the last one; a lock or a deadlock in the way is waited for, as often as is sensible.
-    async fn page(&mut self, rows: u32) -> Result<Filled, SourceError> {
-        let (sql, params) = self.copied.page(self.kept.as_deref(), rows);
+    async fn page(
+        &mut self,
+        copied: &Copied,
+        kept: Option<&[String]>,
+        rows: u32,
+    ) -> Result<Filled, SourceError> {
+        let (sql, params) = copied.page(kept, rows);
         let mut attempt = 1;
         loop {
-            match self.fill(&sql, &params).await {
+            match self.fill(copied, &sql, &params).await {
                 Err(error)
                     if error.kind() == SourceErrorKind::Busy
                         && attempt < ATTEMPTS
@@ -284,20 +341,21 @@ impl Copier {
         }
     }
 
-    async fn fill(&mut self, sql: &str, params: &[Param]) -> Result<Filled, SourceError> {
-        let mut filled = Filled { page: Page::default(), bytes: 0, kept: None, cut: false };
+    async fn fill(&mut self, copied: &Copied, sql: &str, params: &[Param]) -> Result<Filled, SourceError> {
+        let page = Page { table: copied.number, ..Page::default() };
+        let mut filled = Filled { page, bytes: 0, kept: None, cut: false };
         let mut rows = self.client.read("copy a page of the table", sql, params).await?;
         while let Some(row) = rows.next().await? {
             if filled.cut {
                 continue;
             }
-            let row = self.copied.row(&row)?;
+            let row = copied.row(&row)?;
             filled.bytes += row.bytes;
             filled.kept = Some(row.kept);
             filled.page.rows.push((row.row, row.key));
             filled.cut = filled.bytes >= KEYED_PAGE_BYTES;
         }
-        filled.page.cursor = filled.kept.as_deref().map(cursor::write);
+        filled.page.cursor = filled.kept.as_deref().map(|kept| cursor::write(copied.number, kept));
         Ok(filled)
     }
 }

@@ -5,7 +5,7 @@ use change::{
     SourceError, SourceErrorKind, Statement,
 };
 
-use crate::catalog;
+use crate::catalog::{self, Table};
 use crate::client::Client;
 use crate::config::{Mode, SqlServerConfig};
 use crate::identity::{Identity, captured_end};
@@ -16,7 +16,7 @@ use crate::snapshot::{self, SqlServerSnapshot, exact};
 use crate::stream::{self, SqlServerStream};
 use crate::{check, removal, retention, setup};
 
-/// One table of a SQL Server database, version 2016 or newer, or of an Azure SQL database.
+/// Tables of a SQL Server database, version 2016 or newer, or of an Azure SQL database.
 #[derive(Debug)]
 pub struct SqlServerSource {
     config: SqlServerConfig,
@@ -26,8 +26,8 @@ pub struct SqlServerSource {
 impl SqlServerSource {
     /// Makes the connector; nothing is connected yet.
     #[must_use]
-    pub fn new(config: SqlServerConfig, scope: Scope) -> Self {
-        Self { config, scope }
+    pub fn new(config: SqlServerConfig, scope: impl Into<Scope>) -> Self {
+        Self { config, scope: scope.into() }
     }
 }
 
@@ -69,6 +69,9 @@ impl Source for SqlServerSource {
 
     async fn snapshot(&self, plan: &SnapshotPlan) -> Result<SqlServerSnapshot, SourceError> {
         self.config.validate()?;
+        if let Mode::Poll { .. } = self.config.mode {
+            poll::only_table(&self.scope)?;
+        }
         snapshot::open(&self.config, &self.scope, plan).await
     }
 
@@ -95,15 +98,18 @@ async fn begin(
     beginning: &Beginning,
 ) -> Result<Begun<SqlServerSnapshot>, SourceError> {
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
-    table.mapped_kinds()?;
+    let tables = catalog::tables(&mut client, scope).await?;
+    for table in &tables {
+        table.mapped_kinds()?;
+    }
     let identity = Identity::ask(&mut client).await?;
     // Asked in this order: without a capture instance that the end is not known is no wonder.
-    let instances = instance::list(&mut client, &table).await?;
-    let Some(end) = captured_end(&mut client).await? else {
-        if instances.is_empty() {
-            return Err(instance::not_captured(&table));
+    for table in &tables {
+        if instance::list(&mut client, table).await?.is_empty() {
+            return Err(instance::not_captured(table));
         }
+    }
+    let Some(end) = captured_end(&mut client).await? else {
         let context = "the capture job has not run yet: the captured log has no end to begin at";
         return Err(SourceError::new(SourceErrorKind::Busy, context).with_hint(
             "start SQL Server Agent, and look at the capture job's history: `bitacora check` tells more",
@@ -113,7 +119,7 @@ async fn begin(
     let at = match beginning {
         Beginning::At(position) => Lsn::of(position)?,
         Beginning::Present | Beginning::Anew if identity.snapshots => {
-            match exact::open(&mut client, config, scope, &table).await? {
+            match exact::open(&mut client, config, scope, &tables).await? {
                 Some((at, copy)) => {
                     snapshot = Some(copy);
                     at
@@ -128,7 +134,7 @@ async fn begin(
         return Err(SourceError::new(SourceErrorKind::Configuration, context)
             .with_hint("SELECT sys.fn_cdc_get_max_lsn() shows the largest that can be named"));
     }
-    let chosen = instance::choose(&mut client, config, (&table, scope), at).await;
+    let chosen = expect_instances(&mut client, config, (scope, &tables), at).await;
     if let (Beginning::At(_), Err(error)) = (beginning, &chosen)
         && error.kind() == SourceErrorKind::LostLog
     {
@@ -139,4 +145,17 @@ async fn begin(
     chosen?;
     let checkpoint = Checkpoint { position: at.to_position(), server: identity.server() };
     Ok(Begun { checkpoint, snapshot, adopted: None, rows_estimate: None })
+}
+
+/// Checks that each table has an instance with all that follows `at`.
+async fn expect_instances(
+    client: &mut Client,
+    config: &SqlServerConfig,
+    (scope, tables): (&Scope, &[Table]),
+    at: Lsn,
+) -> Result<(), SourceError> {
+    for (scope, table) in scope.tables.iter().zip(tables) {
+        instance::choose(client, config, (table, scope), at).await?;
+    }
+    Ok(())
 }

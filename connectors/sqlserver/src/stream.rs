@@ -1,4 +1,4 @@
-//! The change table, read as a log.
+//! The change tables, read as one log.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 mod assembly;
+mod followed;
 mod liveness;
+mod merge;
 mod pages;
 mod reader;
 mod window;
@@ -17,18 +19,19 @@ use crate::client::{Client, VERSIONED};
 use crate::clock::Clock;
 use crate::config::SqlServerConfig;
 use crate::identity::{Identity, captured_end};
-use crate::instance;
 use crate::lsn::Lsn;
 use crate::poll::ScanTime;
 use crate::snapshot::fence;
 use assembly::Assembly;
+use followed::Followed;
 use liveness::Liveness;
+use merge::Handover;
 use reader::Reader;
 
 /// Batches that wait for the product. Together with one being read and one being stored they bound memory.
 const BATCHES_WAITING_MAX: usize = 2;
 
-/// A stream of the configured table's changes.
+/// A stream of the configured tables' changes.
 #[derive(Debug)]
 pub struct SqlServerStream {
     batches: mpsc::Receiver<Result<Batch, SourceError>>,
@@ -67,7 +70,7 @@ impl Drop for SqlServerStream {
 /// Opens the log strictly after the checkpoint.
 ///
 /// # Errors
-/// [`SourceErrorKind::LostLog`] when the change table no longer holds what follows, or belongs to another history.
+/// [`SourceErrorKind::LostLog`] when a change table no longer holds what follows, or belongs to another history.
 pub(crate) async fn open(
     config: &SqlServerConfig,
     scope: &Scope,
@@ -75,43 +78,54 @@ pub(crate) async fn open(
 ) -> Result<SqlServerStream, SourceError> {
     let from = Lsn::of(&checkpoint.position)?;
     let mut client = Client::open(config).await?;
-    let table = catalog::table(&mut client, scope).await?;
-    table.mapped_kinds()?;
+    let tables = catalog::tables(&mut client, scope).await?;
+    for table in &tables {
+        table.mapped_kinds()?;
+    }
     let identity = Identity::ask(&mut client).await?;
     identity.expect_history_of(checkpoint)?;
     if identity.snapshots {
         client.run("read without locks", VERSIONED).await?;
     }
     let end = captured_end(&mut client).await?;
-    if end.is_none_or(|end| end < from) && !config.read_only && !is_ahead(&mut client, from).await? {
-        // Without a capture instance that is no wonder, and another error says more.
-        instance::choose(&mut client, config, (&table, scope), from).await?;
+    let ends_before =
+        end.is_none_or(|end| end < from) && !config.read_only && !is_ahead(&mut client, from).await?;
+    let names = catalog::listed(&tables);
+    let mut followed = Vec::with_capacity(tables.len());
+    for ((number, scope), table) in scope.numbered().zip(tables) {
+        followed.push(Followed::find(&mut client, config, (number, scope, table), from).await?);
+    }
+    // Without a capture instance that is no wonder, and another error has said more.
+    if ends_before {
         return Err(window::ends_before(end, from));
     }
-    let layout = instance::choose(&mut client, config, (&table, scope), from).await?;
     let clock = Clock::ask(&mut client, config).await?;
+    let instances: Vec<&str> = followed.iter().map(|one| one.layout.instance.name.as_str()).collect();
     tracing::info!(
-        table = table.quoted(),
-        instance = layout.instance.name,
+        tables = names,
+        instances = instances.join(", "),
         position = %checkpoint.position,
         "stream opened"
     );
     Ok(SqlServerStream::spawn(|batches| {
-        Reader {
-            config: Arc::new(config.clone()),
-            scope: scope.clone(),
-            client,
-            table,
-            layout,
-            unfit: Vec::new(),
-            clock,
-            from,
-            batches,
-            assembly: Assembly::default(),
-            liveness: Liveness::new(),
-        }
-        .run()
+        let config = Arc::new(config.clone());
+        let handover = Handover { batches, assembly: Assembly::default() };
+        Reader { config, client, followed, clock, from, handover, liveness: Liveness::new() }.run()
     }))
+}
+
+/// Why the task that reads ends.
+enum End {
+    /// Nobody wants the stream any more.
+    Unwanted,
+    /// It cannot go on.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for End {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Whether the log itself reaches `from`, and only the capture does not yet: an exact copy is as of such a place. Where our

@@ -19,7 +19,7 @@ use crate::database::{
 };
 
 fn by_pages(rows: u32) -> SnapshotPlan {
-    SnapshotPlan::Pages { after: None, rows }
+    SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows }
 }
 
 /// What a reader of pages and stream ends up with: the statuses of each request, in order.
@@ -260,7 +260,11 @@ async fn pages_by_any_key_hold_each_row_once_and_go_on_where_they_stopped() {
         assert_eq!(sorted, (0..40).collect::<Vec<i64>>(), "{key}");
         assert_eq!(all.len(), 6, "{key}");
         let cursor: PageCursor = all[2].cursor.clone().unwrap();
-        let rest = pages(&source, &SnapshotPlan::Pages { after: Some(cursor), rows: 100 }).await;
+        let rest = pages(
+            &source,
+            &SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: Some(cursor), rows: 100 },
+        )
+        .await;
         assert_eq!(numbers(&rest), numbers(&all)[21..], "{key}");
     }
 }

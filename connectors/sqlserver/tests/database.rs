@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use change::{
-    Batch, Beginning, Change, ChangeStream, Checkpoint, Operation, Page, Row, Scope, Snapshot, SnapshotPlan,
-    Source, SourceError, Value,
+    Batch, Beginning, Change, ChangeStream, Checkpoint, Operation, Page, Row, Snapshot, SnapshotPlan, Source,
+    SourceError, TableScope, Value,
 };
 use sqlserver_connector::{Mode, SqlServerConfig, SqlServerSource, SqlServerStream, TlsMode};
 use standin::{Options, Standin};
@@ -88,8 +88,8 @@ pub(crate) fn config(server: &Standin) -> SqlServerConfig {
     }
 }
 
-pub(crate) fn scope() -> Scope {
-    Scope {
+pub(crate) fn scope() -> TableScope {
+    TableScope {
         table: "dbo.solicitudes".to_owned(),
         columns: ["numero", "estado", "abierta"].map(str::to_owned).to_vec(),
         keys: true,

@@ -11,4 +11,5 @@ mod instances;
 mod losing;
 mod polling;
 mod removal;
+mod several;
 mod streaming;

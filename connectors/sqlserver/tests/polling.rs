@@ -79,7 +79,9 @@ async fn a_page_is_fenced_by_the_newest_time() {
         set(&server, id, 9, &format!("2026-11-22T08:00:{id:02}"));
     }
     let source = polling(&server);
-    let pages = pages(&source, &SnapshotPlan::Pages { after: None, rows: 7 }).await;
+    let pages =
+        pages(&source, &SnapshotPlan::Pages { tables: vec![0], opened: Vec::new(), after: None, rows: 7 })
+            .await;
     assert_eq!(pages.len(), 3);
     let fence = pages[0].fence.clone().unwrap();
     assert_eq!(fence.as_str(), "poll:2026-11-22T08:00:19.0000000");

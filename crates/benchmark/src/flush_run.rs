@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
-use ledger::{Captured, Entry, Ingest, Ledger};
+use ledger::{Captured, Entry, Ingest, Ledger, TableId};
 use normalizer::StatusChange;
 
 use crate::connector::{AS_CONNECTOR, peak_kib_of};
@@ -56,6 +56,7 @@ fn fill(dir: &Path, records: u32) -> Result<(), Failure> {
         let transaction = Arc::new(Transaction { position: position.clone(), committed_at: START_AT });
         let captured: Vec<Captured> = (first..records.min(first + COMMIT_CHANGES))
             .map(|number| Captured {
+                table: TableId::default(),
                 entry: Entry::Record(change(number, records)),
                 row_key: None,
                 old_row_key: None,

@@ -7,7 +7,7 @@
 //! - [`value`]: what a cell can hold, and rows of cells
 //! - [`position`]: how far a log has been read, and on which server
 //! - [`record`]: changes, transactions, batches, incidents
-//! - [`condition`]: which rows of the table count
+//! - [`condition`]: which rows of a table count
 //! - [`finding`]: what `check` reports
 //! - [`error`]: what went wrong, apart from what to do about it
 //! - [`nearest`]: which existing names the operator may have meant
@@ -31,6 +31,6 @@ pub use position::{Checkpoint, Position, ServerIdentity};
 pub use record::{Batch, Change, Incident, Operation, Transaction};
 pub use source::{
     Beginning, Begun, ChangeStream, Days, Inspection, Page, PageCursor, Retention, Scope, Since, Snapshot,
-    SnapshotPlan, Source,
+    SnapshotPlan, Source, TableScope,
 };
 pub use value::{Row, RowKey, Text, Value};

@@ -24,9 +24,11 @@ pub struct Transaction {
     pub committed_at: i64,
 }
 
-/// One row change of the configured table, in log order.
+/// One row change of a configured table, in log order across all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
+    /// The number of the table: its place in [`crate::Scope::tables`].
+    pub table: u16,
     /// What happened to the row.
     pub operation: Operation,
     /// The row as it was, where the log carries all mapped columns of it. `None` for inserts, and wherever
@@ -42,11 +44,13 @@ pub struct Change {
     pub transaction: Arc<Transaction>,
 }
 
-/// Something that happened to the table as a whole, or to its log, and that no row change describes.
+/// Something that happened to a table as a whole, or to its log, and that no row change describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incident {
     /// All rows were removed at once. Nothing is sent for it: the operator is told.
     Truncated {
+        /// The number of the table.
+        table: u16,
         /// Where the log says so.
         position: Position,
     },
@@ -67,7 +71,7 @@ pub enum Incident {
 pub struct Batch {
     /// Row changes in log order, none for a batch that only moves the position.
     pub changes: Vec<Change>,
-    /// What happened to the table as a whole.
+    /// What happened to a table as a whole.
     pub incidents: Vec<Incident>,
     /// Present only where the batch ends between transactions: every change up to here has been yielded
     /// and is committed. `None` in the middle of a large transaction, whose changes stay *open* until a

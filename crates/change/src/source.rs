@@ -5,9 +5,37 @@ use std::time::Duration;
 
 use crate::{Batch, Checkpoint, Condition, Finding, Position, Removal, Row, RowKey, SourceError, Statement};
 
-/// What the product needs to know of the table; a connector is made with its server's settings and this.
+/// The tables that one connector reads; a connector is made with its server's settings and this.
+///
+/// A table's place in the list is its number everywhere in the seam. Each table is listed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
+    /// The tables, in the order in which snapshots read them.
+    pub tables: Vec<TableScope>,
+}
+
+impl Scope {
+    /// The table with this number.
+    #[must_use]
+    pub fn table(&self, number: u16) -> Option<&TableScope> {
+        self.tables.get(usize::from(number))
+    }
+
+    /// The tables with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (u16, &TableScope)> {
+        (0..).zip(&self.tables)
+    }
+}
+
+impl From<TableScope> for Scope {
+    fn from(table: TableScope) -> Self {
+        Self { tables: vec![table] }
+    }
+}
+
+/// What the product needs to know of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableScope {
     /// The table, as the configuration names it.
     pub table: String,
     /// The columns that the mapping needs, each once, in the order in which rows shall carry them.
@@ -35,11 +63,11 @@ pub struct Since {
 pub trait Source: Send + Sync + 'static {
     /// The log, opened.
     type Stream: ChangeStream;
-    /// A copy of the table's mapped columns, being read.
+    /// A copy of the tables' mapped columns, being read.
     type Snapshot: Snapshot;
 
     /// Looks at every prerequisite and returns all findings, never only the first, with up to
-    /// `sample_rows` rows of the table for the caller to try its mapping on.
+    /// `sample_rows` rows of each table for the caller to try its mapping on.
     fn check(&self, sample_rows: u32) -> impl Future<Output = Inspection> + Send;
 
     /// The statements that make the database ready for this configuration, least rights first to last.
@@ -73,7 +101,7 @@ pub trait Source: Send + Sync + 'static {
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<Self::Stream, SourceError>> + Send;
 
-    /// Opens a copy of the table apart from any log position.
+    /// Opens a copy of tables apart from any log position.
     fn snapshot(
         &self,
         plan: &SnapshotPlan,
@@ -89,7 +117,7 @@ pub trait Source: Send + Sync + 'static {
     fn retention(&self, position: &Position) -> impl Future<Output = Result<Retention, SourceError>> + Send;
 }
 
-/// The log of one table, opened at a position.
+/// The log of the tables, opened at a position.
 pub trait ChangeStream: Send + 'static {
     /// Waits for the next piece of the log. Cancel-safe: dropping the future loses nothing.
     ///
@@ -105,7 +133,7 @@ pub trait ChangeStream: Send + 'static {
     fn acknowledge(&mut self, position: &Position) -> Result<(), SourceError>;
 }
 
-/// A copy of the table's mapped columns, being read page by page.
+/// A copy of the tables' mapped columns, being read page by page, one table after the other in the scope's order.
 pub trait Snapshot: Send + 'static {
     /// The next page, or `None` after the last.
     fn next_page(&mut self) -> impl Future<Output = Result<Option<Page>, SourceError>> + Send;
@@ -127,31 +155,28 @@ pub enum Beginning {
 pub struct Begun<S> {
     /// Where the stream shall start.
     pub checkpoint: Checkpoint,
-    /// The table exactly as of the checkpoint, where the engine offers it; else fenced pages must do.
+    /// All tables exactly as of the checkpoint, where the engine offers it; else fenced pages must do.
     pub snapshot: Option<S>,
     /// Whether an existing reservation was adopted, and what to tell the operator about it.
     pub adopted: Option<String>,
-    /// About how many rows a snapshot would read, as far as the server can guess.
+    /// About how many rows a snapshot of all tables would read, as far as the server can guess.
     pub rows_estimate: Option<u64>,
 }
 
 /// How a snapshot apart from the stream shall be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotPlan {
-    /// In one pass of one short transaction: for rehearsals, which need no log position.
+    /// All tables in one pass of one short transaction: for rehearsals, which need no log position.
     OnePass,
     /// In pages by key, each read in its own transaction and carrying a fence.
     Pages {
-        /// Go on after this page.
+        /// The tables to read, by their numbers, in ascending order.
+        tables: Vec<u16>,
+        /// Where there are any, only what was opened within these days, by the column and under the reservations of
+        /// [`Since`]: rows that they cannot be compared with come too, and tables without such a column come whole.
+        opened: Vec<Days>,
+        /// Go on after this page, which is one of the same tables' pages.
         after: Option<PageCursor>,
-        /// Rows in a page at most.
-        rows: u32,
-    },
-    /// In such pages, from the first, only what was opened within some days.
-    Opened {
-        /// The days, by the column and under the reservations of [`Since`]: rows that they cannot be compared with
-        /// come too.
-        days: Vec<Days>,
         /// Rows in a page at most.
         rows: u32,
     },
@@ -166,7 +191,7 @@ pub struct Days {
     pub end: i32,
 }
 
-/// The key of the last row of a page, in the connector's own spelling.
+/// The table and the key of the last row of a page, in the connector's own spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor(Box<str>);
 
@@ -184,9 +209,11 @@ impl PageCursor {
     }
 }
 
-/// Some rows of a snapshot.
+/// Some rows of one table of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
+    /// The number of their table.
+    pub table: u16,
     /// Rows and, where the engine can tell, their keys.
     pub rows: Vec<(Row, Option<RowKey>)>,
     /// For a page read apart from the stream: the log's end after the page was read.
@@ -200,8 +227,9 @@ pub struct Page {
 pub struct Inspection {
     /// One finding per prerequisite, passes included.
     pub findings: Vec<Finding>,
-    /// Rows to try the mapping on; empty when the table could not be read.
-    pub sample: Vec<Row>,
+    /// Rows to try the mapping on, table by table in the scope's order; no rows, or no entry, for a table that could
+    /// not be read.
+    pub samples: Vec<Vec<Row>>,
 }
 
 /// How long the server will keep the log.

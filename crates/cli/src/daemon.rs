@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use change::{Position, Scope, Since};
+use change::{Position, Scope, Since, TableScope};
 use chrono::{Datelike, NaiveDate};
 use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
-use normalizer::Mapping;
+use normalizer::{Table, Tables};
 use pipeline::{
     CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError,
     Settings, UpkeepSettings,
@@ -87,10 +87,10 @@ impl Daemon {
             .for_the_data("nothing was read and nothing was sent")
             .with_hint("leave --from out: the stream goes on from the ledger's own position"));
         }
-        let mapping = mapping(config)?;
+        let tables = tables(config)?;
         let parts = Parts {
-            source: source(config, &mapping),
-            mapping,
+            source: source(config, &tables),
+            tables,
             ledger,
             ledger_dir: config.ledger.dir.clone(),
             delivery: delivery(config)?,
@@ -118,31 +118,42 @@ pub(crate) struct Mode {
 
 fn reload(path: &Path) -> Reload {
     let path = path.to_owned();
-    Arc::new(move || mapping(&Config::load(&path, Secrets::Needed)?))
+    Arc::new(move || tables(&Config::load(&path, Secrets::Needed)?))
 }
 
-/// The mapping of `config`.
-pub(crate) fn mapping(config: &Config) -> Result<Mapping, Failure> {
-    Mapping::new(config.to_mapping()).map_err(|errors| {
-        let told: Vec<String> =
-            errors.iter().map(|error| format!("[mapping] {}: {}", error.field, error.message)).collect();
-        let hint = errors.into_iter().next().map(|error| error.hint);
+/// The tables of `config`.
+pub(crate) fn tables(config: &Config) -> Result<Tables, Failure> {
+    Tables::new(config.tables.clone(), config.schedule.zone).map_err(|errors| {
+        let told: Vec<String> = errors
+            .iter()
+            .map(|wrong| {
+                let table = config.tables.get(wrong.table).map_or("", |table| &table.table);
+                format!("[mapping] of table \"{table}\": {}: {}", wrong.error.field, wrong.error.message)
+            })
+            .collect();
+        let hint = errors.into_iter().next().map(|wrong| wrong.error.hint);
         Failure::usage(told.join("; ")).with_hint_opt(hint)
     })
 }
 
 /// The connector of `config`.
-pub(crate) fn source(config: &Config, mapping: &Mapping) -> AnySource {
-    let scope = Scope {
-        table: config.source.table.clone(),
-        columns: mapping.columns().to_vec(),
-        keys: mapping.needs_keys(),
-        condition: mapping.condition().cloned(),
-        since: mapping
-            .opening_column()
-            .map(|column| Since { column: column.to_owned(), day: day_number(config.backfill.from) - 1 }),
-    };
-    AnySource::new(config, scope)
+pub(crate) fn source(config: &Config, tables: &Tables) -> AnySource {
+    let floor = day_number(config.backfill.from) - 1;
+    let tables = tables.tables().iter().map(|table| scope(table, floor)).collect();
+    AnySource::new(config, Scope { tables })
+}
+
+/// What is read of a table. A parent is read whole: what is left out of it could be asked for by any row.
+fn scope(table: &Table, floor: i32) -> TableScope {
+    let filtered = table.mapped.as_ref().filter(|_| table.mirrors.is_empty());
+    let since = |column: &str| Since { column: column.to_owned(), day: floor };
+    TableScope {
+        table: table.name.clone(),
+        columns: table.columns.clone(),
+        keys: table.needs_keys(),
+        since: filtered.and_then(|mapped| mapped.own_opening_column()).map(since),
+        condition: filtered.and_then(|mapped| mapped.own_condition()),
+    }
 }
 
 fn day_number(day: NaiveDate) -> i32 {
@@ -182,7 +193,6 @@ pub(crate) fn capture_settings(config: &Config, mode: &Mode) -> CaptureSettings 
     CaptureSettings {
         snapshot_max: config.source.snapshot_max,
         rows_per_second: config.backfill.rows_per_second,
-        zone: config.schedule.zone,
         from: mode.from.clone(),
         fail_fast: mode.fail_fast,
         repairs: mode.deliveries != Deliveries::None,
@@ -208,6 +218,8 @@ pub(crate) fn courier(
     ledger: Ledger,
     stop: &CancellationToken,
 ) -> Result<(pipeline::Courier, LedgerThread), Failure> {
+    let mut ledger = ledger;
+    ledger.declare_tables(Arc::new(tables(config)?))?;
     let thread = LedgerThread::start(ledger)?;
     let courier = pipeline::Courier::new(
         thread.clone(),

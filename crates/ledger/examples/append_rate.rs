@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn copy(ledger: &mut Ledger, rows: u64, services: &[Text]) -> Result<(), Box<dyn Error>> {
-    let copy = ledger.begin_copy(&NewCopy { kind: CopyKind::Baseline, exact: true, at: START_AT })?;
+    let copy =
+        ledger.begin_copy(&NewCopy { kind: CopyKind::Baseline, exact: true, tables: None, at: START_AT })?;
     let mut spent = Spent::default();
     for first in (0..rows).step_by(COMMIT_ROWS as usize) {
         let mut staged = StagedRows::default();
@@ -79,6 +80,7 @@ fn piece(first: u64, end: u64, services: &[Text]) -> Ingest {
     let transaction = Arc::new(Transaction { position: position.clone(), committed_at: START_AT });
     let captured = (first..end)
         .map(|row| Captured {
+            table: ledger::TableId::default(),
             // An odd stride visits every request once, in no order that the ledger knows.
             entry: Entry::Candidate(change(row.wrapping_mul(7_919) % 1_000_003, 3, services)),
             row_key: None,

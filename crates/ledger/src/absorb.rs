@@ -9,18 +9,22 @@ use crate::absorb_history::HistoryMerge;
 use crate::backfill::{self, RowKey};
 use crate::copy::CopyKind;
 use crate::copy_state::{self, CopyRow};
+use crate::declared::{self, Declared};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::history;
+use crate::joined_copy;
 use crate::known::{Known, KnownTable};
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
 use crate::staged::{self, Slice, Staged};
+use crate::table_id::TableId;
 
 /// A place in the log where rows of a copy are merged.
 #[derive(Debug, Clone)]
 pub(crate) struct Marker {
     pub(crate) seq: i64,
+    pub(crate) table: TableId,
     pub(crate) copy_id: i64,
     pub(crate) merged_id: i64,
     pub(crate) last_id: i64,
@@ -41,7 +45,7 @@ pub(crate) struct Absorbed {
 /// The first marker after `settled`.
 pub(crate) fn next_marker(connection: &Connection, settled: i64) -> Result<Option<Marker>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, copy_id, merged_id, last_id, reserved, emitted, position, at FROM marker \
+        "SELECT seq, copy_id, merged_id, last_id, reserved, emitted, position, at, table_id FROM marker \
          WHERE seq > ?1 ORDER BY seq LIMIT 1",
     )?;
     let found = statement.query_row([settled], |row| {
@@ -54,6 +58,7 @@ pub(crate) fn next_marker(connection: &Connection, settled: i64) -> Result<Optio
             emitted: row.get(5)?,
             position: row.get(6)?,
             at: row.get(7)?,
+            table: row.get(8)?,
         })
     });
     Ok(found.optional()?)
@@ -61,7 +66,7 @@ pub(crate) fn next_marker(connection: &Connection, settled: i64) -> Result<Optio
 
 /// Merges the next slice of the marker's rows, at most `max_rows` of them.
 pub(crate) fn absorb(
-    connection: &Connection,
+    (connection, declared): (&Connection, Option<&Declared>),
     marker: &Marker,
     max_rows: i64,
 ) -> Result<Absorbed, LedgerError> {
@@ -71,10 +76,17 @@ pub(crate) fn absorb(
     };
     let end = marker.last_id.min(marker.merged_id.saturating_add(max_rows));
     let is_complete = end >= marker.last_id;
-    let (waiting, mut emitted) = if history::is_history(connection)? {
-        (merge_history(connection, &copy, marker, end)?, 0)
+    let mut slice = Slice::read(connection, marker.merged_id, end)?;
+    if slice.has_unjoined() {
+        let declared = declared.ok_or_else(|| {
+            LedgerError::misuse("copied rows wait to be joined, and nobody has said to which tables")
+        })?;
+        joined_copy::join(connection, declared, (&copy, marker), &mut slice)?;
+    }
+    let (waiting, mut emitted) = if declared::is_history(connection, marker.table)? {
+        (merge_history(connection, &copy, marker, &slice)?, 0)
     } else {
-        merge_requests(connection, &copy, marker, end)?
+        merge_requests(connection, &copy, marker, &slice)?
     };
     if is_complete {
         let turn = history::Turn { seq: marker.seq, position: marker.position.as_deref(), at: marker.at };
@@ -97,10 +109,10 @@ fn merge_requests(
     connection: &Connection,
     copy: &CopyRow,
     marker: &Marker,
-    end: i64,
+    slice: &Slice,
 ) -> Result<(i64, i64), LedgerError> {
     let mut merge = Merge::new(connection, copy, marker)?;
-    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
+    for row in slice.rows() {
         merge.visit(&row?)?;
     }
     merge.decide()?;
@@ -112,10 +124,10 @@ fn merge_history(
     connection: &Connection,
     copy: &CopyRow,
     marker: &Marker,
-    end: i64,
+    slice: &Slice,
 ) -> Result<i64, LedgerError> {
-    let mut merge = HistoryMerge::new(connection, copy)?;
-    for row in Slice::read(connection, marker.merged_id, end)?.rows() {
+    let mut merge = HistoryMerge::new(connection, copy, marker.table)?;
+    for row in slice.rows() {
         merge.visit(&row?)?;
     }
     merge.finish()?;
@@ -162,14 +174,16 @@ impl<'a> Merge<'a> {
     fn new(connection: &'a Connection, copy: &'a CopyRow, marker: &'a Marker) -> Result<Self, LedgerError> {
         let store = connection.prepare_cached(
             "INSERT INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
-             modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             modified_at, state, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
              ON CONFLICT(copy_id, month, service_id, request_id, place) DO UPDATE SET status_id = excluded.status_id, \
-             opening_at = excluded.opening_at, modified_at = excluded.modified_at, state = excluded.state \
+             opening_at = excluded.opening_at, modified_at = excluded.modified_at, state = excluded.state, \
+             table_id = excluded.table_id \
              WHERE excluded.state = 0 AND backfill_row.state = 2",
         )?;
         let emit = connection.prepare_cached(
             "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, \
-             position, committed_at, captured_at, origin) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+             position, committed_at, captured_at, origin, table_id) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
         )?;
         let is_unsent = connection
             .prepare_cached("SELECT EXISTS(SELECT 1 FROM change WHERE seq = ?1 AND batch_id = 0)")?;
@@ -204,7 +218,7 @@ impl<'a> Merge<'a> {
         last.opening_at = row.opening_at;
         last.modified_at = row.modified_at;
         if let Some(key) = row.row_key {
-            self.own(key, &last)?;
+            self.own(&self.marker.table.scoped(key), &last)?;
         }
         self.last = Some(last);
         Ok(())
@@ -331,6 +345,7 @@ impl<'a> Merge<'a> {
             row.opening_at,
             row.modified_at,
             state,
+            self.marker.table,
         ])?;
         Ok(())
     }
@@ -347,6 +362,7 @@ impl<'a> Merge<'a> {
             self.marker.position,
             self.marker.at,
             Origin::Repair,
+            self.marker.table,
         ])?;
         Ok(())
     }
@@ -356,6 +372,7 @@ impl<'a> Merge<'a> {
         known.opening_at = Some(row.opening_at);
         known.modified_at = Some(row.modified_at);
         known.retried = 0;
+        known.table = self.marker.table;
         self.known.store(&row.service_id, &row.request_id, &known)
     }
 }

@@ -9,11 +9,13 @@ use crate::history::{self, Use};
 use crate::known::{Known, KnownTable};
 use crate::row_owner::{self, Owner};
 use crate::staged::Staged;
+use crate::table_id::TableId;
 
 /// The rows of one request after the other.
 pub(crate) struct HistoryMerge<'a> {
     connection: &'a Connection,
     copy: &'a CopyRow,
+    table: TableId,
     known: KnownTable<'a>,
     store: CachedStatement<'a>,
     service_id: String,
@@ -24,14 +26,19 @@ pub(crate) struct HistoryMerge<'a> {
 }
 
 impl<'a> HistoryMerge<'a> {
-    pub(crate) fn new(connection: &'a Connection, copy: &'a CopyRow) -> Result<Self, LedgerError> {
+    pub(crate) fn new(
+        connection: &'a Connection,
+        copy: &'a CopyRow,
+        table: TableId,
+    ) -> Result<Self, LedgerError> {
         let store = connection.prepare_cached(
             "INSERT OR REPLACE INTO backfill_row(copy_id, month, service_id, request_id, place, status_id, \
-             opening_at, modified_at, state) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             opening_at, modified_at, state, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         Ok(Self {
             connection,
             copy,
+            table,
             known: KnownTable::new(connection)?,
             store,
             service_id: String::new(),
@@ -45,6 +52,7 @@ impl<'a> HistoryMerge<'a> {
     pub(crate) fn visit(&mut self, row: &Staged<'_>) -> Result<(), LedgerError> {
         // Copies are refused before where rows have no key.
         let Some(key) = row.row_key else { return Ok(()) };
+        let key = &*self.table.scoped(key);
         let owner = row_owner::owner_of(self.connection, key)?;
         let copied = Owner {
             service_id: row.service_id.to_owned(),
@@ -82,6 +90,7 @@ impl<'a> HistoryMerge<'a> {
         self.now.status_id = row.status_id;
         self.now.opening_at = row.opening_at;
         self.now.modified_at = row.modified_at;
+        self.now.table = self.table;
         let modified_at = row.modified_at.unwrap_or_default();
         self.store.execute(params![
             self.copy.id,
@@ -93,6 +102,7 @@ impl<'a> HistoryMerge<'a> {
             row.opening_at.unwrap_or_default(),
             modified_at,
             backfill::WAITING,
+            self.table,
         ])?;
         self.waiting += 1;
         row_owner::set_owner(self.connection, key, row)

@@ -1,4 +1,4 @@
-//! Comparing the table with what the dashboard was told, beside the process that writes the ledger.
+//! Comparing the tables with what the dashboard was told, beside the process that writes the ledger.
 //!
 //! What the dashboard was last told of a request, or is owed of it, is its last known status, which is kept for ever; of
 //! a history it is what was last told of each row. The comparison reads a ledger that goes on, and keeps what it needs
@@ -14,33 +14,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use change::{Checkpoint, RowKey};
-use normalizer::StatusChange;
+use normalizer::{StatusChange, Tables};
 use rusqlite::params;
 
+use crate::audit_tables::AuditedTables;
 use crate::copy::StagedPage;
 use crate::error::LedgerError;
 use crate::meta;
 use crate::queries::Queries;
 use crate::reader;
 use crate::repair::Repair;
+use crate::table_id::{TableId, unscoped};
 use crate::tally::{Said, Tallies};
-use crate::{audit_compare, audit_owed, history};
+use crate::{audit_compare, audit_owed};
 
 /// What an audit keeps beside the ledger.
 ///
-/// `one` and `two` identify what is compared: service and request, or a row's key and nothing.
+/// `one` and `two` identify what is compared: service and request, or the key of a row among those of all tables, and
+/// nothing.
 const TABLES: &str = "
     CREATE TEMP TABLE audit_row(
         one TEXT NOT NULL, two TEXT NOT NULL, month INTEGER NOT NULL, service_id TEXT NOT NULL,
         request_id TEXT NOT NULL, status_id INTEGER NOT NULL, opening_at INTEGER NOT NULL,
-        modified_at INTEGER NOT NULL, row_key TEXT, PRIMARY KEY(one, two)) WITHOUT ROWID;
+        modified_at INTEGER NOT NULL, row_key TEXT, table_id INTEGER NOT NULL, PRIMARY KEY(one, two)) WITHOUT ROWID;
     CREATE TEMP TABLE audit_difference(
         service_id TEXT NOT NULL, request_id TEXT NOT NULL, place TEXT NOT NULL, kind INTEGER NOT NULL,
         month INTEGER NOT NULL, one TEXT NOT NULL, two TEXT NOT NULL, known_status INTEGER, known_seq INTEGER,
-        status_id INTEGER, opening_at INTEGER, modified_at INTEGER, row_key TEXT,
+        status_id INTEGER, opening_at INTEGER, modified_at INTEGER, row_key TEXT, table_id INTEGER NOT NULL,
         PRIMARY KEY(service_id, request_id, place)) WITHOUT ROWID;
     CREATE TEMP TABLE audit_sent(
         service_id TEXT NOT NULL, request_id TEXT NOT NULL, place TEXT NOT NULL, opening_at INTEGER,
+        table_id INTEGER NOT NULL,
         PRIMARY KEY(service_id, request_id, place)) WITHOUT ROWID;
     CREATE TEMP TABLE audit_aside(
         one TEXT NOT NULL, two TEXT NOT NULL, PRIMARY KEY(one, two)) WITHOUT ROWID;";
@@ -51,8 +55,6 @@ pub struct AuditScope {
     pub from_at: i64,
     /// The only month of openings, as yyyymm.
     pub month: Option<u32>,
-    /// The status that the requests of deleted rows pass to, where that is reported.
-    pub deletion_status: Option<u8>,
     /// The month of an opening as yyyymm.
     pub month_of: Box<dyn Fn(i64) -> u32 + Send + Sync>,
 }
@@ -84,6 +86,8 @@ pub struct MonthAudit {
     pub different: u64,
     /// Told, and not in the table any more, or outside the condition.
     pub unknown: u64,
+    /// Those of them that are of tables whose deletions are reported.
+    pub unreported: u64,
     /// In quarantine, or of rows that cannot be mapped.
     pub set_aside: u64,
 }
@@ -118,6 +122,8 @@ impl DifferenceKind {
 pub struct Difference {
     /// How it differs.
     pub kind: DifferenceKind,
+    /// The table that tells of it, or told of it last.
+    pub table: TableId,
     /// The month of its opening as yyyymm.
     pub month: u32,
     /// The service.
@@ -158,30 +164,50 @@ impl KnownSide {
 #[derive(Debug)]
 pub struct Audit {
     queries: Queries,
-    history: bool,
+    tables: AuditedTables,
 }
 
 impl Audit {
-    /// Opens the ledger in `dir`, beside whoever writes it.
+    /// Opens the ledger in `dir`, beside whoever writes it, to compare the mapped ones of `tables` with it.
     ///
     /// # Errors
-    /// As [`crate::LedgerReader::open`], and [`crate::LedgerErrorKind::Misuse`] when the table was never copied whole: then
+    /// As [`crate::LedgerReader::open`], and [`crate::LedgerErrorKind::Misuse`] when a table was never copied whole: then
     /// there is nothing to compare with.
-    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+    pub fn open(dir: &Path, tables: &Tables) -> Result<Self, LedgerError> {
         let connection = reader::connect(dir)?;
-        let sql = "SELECT EXISTS(SELECT 1 FROM copy WHERE kind = 0 AND state = 2)";
-        if !connection.query_row(sql, [], |row| row.get(0))? {
-            return Err(LedgerError::misuse("the first copy of the table is not complete yet"));
-        }
+        let tables = AuditedTables::find(&connection, tables)?;
         connection.execute_batch(TABLES)?;
-        let history = history::is_history(&connection)?;
-        Ok(Self { queries: Queries::new(connection), history })
+        Ok(Self { queries: Queries::new(connection), tables })
     }
 
-    /// Whether each row of the table is a status change.
+    /// Whether requests are compared.
     #[must_use]
-    pub fn is_history(&self) -> bool {
-        self.history
+    pub fn compares_requests(&self) -> bool {
+        self.tables.any_requests()
+    }
+
+    /// Whether rows are compared, each of which is a status change.
+    #[must_use]
+    pub fn compares_rows(&self) -> bool {
+        self.tables.any_history()
+    }
+
+    /// The ledger's number of the table with this number in the configuration; `None` for one that is only a parent.
+    #[must_use]
+    pub fn table(&self, number: u16) -> Option<TableId> {
+        self.tables.id(number)
+    }
+
+    /// The name of a table that is compared.
+    #[must_use]
+    pub fn table_name(&self, table: TableId) -> &str {
+        self.tables.name(table)
+    }
+
+    /// One side of a comparison, with nothing in it yet.
+    #[must_use]
+    pub fn tallies(&self) -> Tallies {
+        Tallies::new(self.tables.clone())
     }
 
     /// Up to where the log was captured, and the seq that this has in the ledger.
@@ -207,8 +233,16 @@ impl Audit {
     /// # Errors
     /// When the ledger cannot be read.
     pub fn known_rows(&self) -> Result<u64, LedgerError> {
-        let sql = if self.history { "SELECT count(*) FROM row_owner" } else { "SELECT count(*) FROM known" };
-        Ok(self.queries.connection.query_row(sql, [], |row| row.get(0))?)
+        let mut rows = 0;
+        for (is_compared, sql) in [
+            (self.compares_requests(), "SELECT count(*) FROM known"),
+            (self.compares_rows(), "SELECT count(*) FROM row_owner"),
+        ] {
+            if is_compared {
+                rows += self.queries.connection.query_row(sql, [], |row| row.get::<_, u64>(0))?;
+            }
+        }
+        Ok(rows)
     }
 
     /// Counts what is known into `known`, the other side of the table's, and what is owed of it. One pass over all that
@@ -219,42 +253,53 @@ impl Audit {
     pub fn known(&self, scope: &AuditScope, mut known: Tallies) -> Result<KnownSide, LedgerError> {
         let view = self.queries.connection.unchecked_transaction()?;
         let mut counts: BTreeMap<u32, MonthAudit> = BTreeMap::new();
-        let sql = match self.history {
-            false => "SELECT NULL, service_id, request_id, status_id, opening_at FROM known",
-            true => {
-                "SELECT row_key, service_id, request_id, status_id, opening_at FROM row_owner WHERE is_held = 0"
-            }
-        };
-        let mut statement = view.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let Some(month) = scope.month_of(row.get(4)?) else { continue };
-            let said = Said {
-                row_key: row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?,
-                service_id: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
-                request_id: row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?,
-                status_id: row.get(3)?,
-            };
-            match said.status_id {
-                0 => counts.entry(month).or_default().set_aside += 1,
-                _ => known.add(month, &said),
+        for sql in self.known_sql() {
+            let mut statement = view.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let row_key = row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+                let is_compared = match row_key {
+                    Some(key) => self.tables.has_history_row(key),
+                    None => self.tables.has_requests(row.get(5)?),
+                };
+                let Some(month) = scope.month_of(row.get(4)?).filter(|_| is_compared) else { continue };
+                let said = Said {
+                    row_key,
+                    service_id: row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?,
+                    request_id: row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?,
+                    status_id: row.get(3)?,
+                };
+                match said.status_id {
+                    0 => counts.entry(month).or_default().set_aside += 1,
+                    _ => known.add(month, &said),
+                }
             }
         }
         for (month, rows) in known.months() {
             counts.entry(month).or_default().equal = rows;
         }
-        audit_owed::subtract(&view, self.history, scope, &mut counts)?;
+        audit_owed::subtract(&view, &self.tables, scope, &mut counts)?;
         Ok(KnownSide { tallies: known, counts })
     }
 
-    /// Keeps a page of the table for [`Audit::compare`]: what was opened in `months`, or what [`Audit::compare`] found
+    /// What is known of requests, and of rows of histories, as far as these are compared.
+    fn known_sql(&self) -> impl Iterator<Item = &'static str> {
+        const REQUESTS: &str =
+            "SELECT NULL, service_id, request_id, status_id, opening_at, table_id FROM known";
+        const ROWS: &str = "SELECT row_key, service_id, request_id, status_id, opening_at FROM row_owner \
+                            WHERE is_held = 0";
+        let requests = self.compares_requests().then_some(REQUESTS);
+        requests.into_iter().chain(self.compares_rows().then_some(ROWS))
+    }
+
+    /// Keeps a page of a table for [`Audit::compare`]: what was opened in `months`, or what [`Audit::compare`] found
     /// to be unknown.
     ///
     /// # Errors
     /// When there is no room for it.
     pub fn keep(&self, page: &StagedPage, months: Option<&BTreeSet<u32>>) -> Result<(), LedgerError> {
         let view = self.queries.connection.unchecked_transaction()?;
-        audit_compare::keep(&view, self.history, page, months)?;
+        audit_compare::keep(&view, &self.tables, page, months)?;
         view.commit()?;
         Ok(())
     }
@@ -270,9 +315,9 @@ impl Audit {
         since_seq: i64,
     ) -> Result<BTreeMap<u32, MonthAudit>, LedgerError> {
         let view = self.queries.connection.unchecked_transaction()?;
-        let mut counts = audit_compare::compare(&view, self.history, scope, months, since_seq)?;
+        let mut counts = audit_compare::compare(&view, &self.tables, scope, (months, since_seq))?;
         let inside = |opening_at| scope.month_of(opening_at).filter(|month| months.contains(month));
-        audit_owed::subtract_within(&view, self.history, &inside, &mut counts)?;
+        audit_owed::subtract_within(&view, &self.tables, &inside, &mut counts)?;
         view.commit()?;
         Ok(counts)
     }
@@ -290,14 +335,14 @@ impl Audit {
             .queries
             .connection
             .prepare(
-                "SELECT kind, month, service_id, request_id, row_key, known_status, status_id, opening_at, modified_at \
-                 FROM temp.audit_difference ORDER BY kind, month, service_id, request_id, place LIMIT ?1",
+                "SELECT kind, month, service_id, request_id, row_key, known_status, status_id, opening_at, \
+                 modified_at, table_id FROM temp.audit_difference ORDER BY kind, month, service_id, request_id, place LIMIT ?1",
             )
             .map_err(LedgerError::from)?;
         let mut rows = statement.query([limit.map_or(-1, i64::from)]).map_err(LedgerError::from)?;
         while let Some(row) = rows.next().map_err(LedgerError::from)? {
             let mut difference = read_difference(row).map_err(LedgerError::from)?;
-            difference.row_key = difference.row_key.filter(|_| self.history);
+            difference.row_key = difference.row_key.filter(|_| self.tables.has_history(difference.table));
             visit(&difference)?;
         }
         Ok(())
@@ -310,8 +355,8 @@ impl Audit {
     /// When the ledger cannot be read.
     pub fn repairs(&self, after: Option<&Repair>, limit: u32) -> Result<Vec<Repair>, LedgerError> {
         let mut statement = self.queries.connection.prepare(
-            "SELECT service_id, request_id, opening_at, status_id, modified_at, row_key, known_seq, place \
-             FROM temp.audit_difference WHERE kind < 2 AND (service_id, request_id, place) > (?1, ?2, ?3) \
+            "SELECT service_id, request_id, opening_at, status_id, modified_at, row_key, known_seq, place, \
+             table_id FROM temp.audit_difference WHERE kind < 2 AND (service_id, request_id, place) > (?1, ?2, ?3) \
              ORDER BY service_id, request_id, place LIMIT ?4",
         )?;
         let (service_id, request_id, place) = after.map_or(("", "", ""), |repair| {
@@ -329,6 +374,7 @@ impl Audit {
                 row_key: row.get::<_, Option<String>>(5)?.map(RowKey::from),
                 known_seq: row.get(6)?,
                 place: row.get(7)?,
+                table: row.get(8)?,
             })
         })?;
         Ok(repairs.collect::<Result<Vec<_>, _>>()?)
@@ -343,10 +389,11 @@ fn read_difference(row: &rusqlite::Row<'_>) -> rusqlite::Result<Difference> {
         month: row.get(1)?,
         service_id: row.get(2)?,
         request_id: row.get(3)?,
-        row_key: row.get(4)?,
+        row_key: row.get::<_, Option<String>>(4)?.map(|key| unscoped(&key).to_owned()),
         known_status: row.get(5)?,
         database_status: row.get(6)?,
         opening_at: row.get(7)?,
         modified_at: row.get(8)?,
+        table: row.get(9)?,
     })
 }

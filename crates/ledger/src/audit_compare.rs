@@ -1,13 +1,15 @@
-//! Rows of the table against what is known, one by one.
+//! Rows of the tables against what is known, one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::audit::{AuditScope, DifferenceKind, MonthAudit};
+use crate::audit_tables::{AuditedTable, AuditedTables};
 use crate::copy::StagedPage;
 use crate::error::LedgerError;
 use crate::history;
+use crate::table_id::{TableId, table_of_key};
 
 /// A row that cannot be mapped has no status, and any other row of the same request is newer.
 const REJECTED: (u8, i64) = (0, i64::MIN);
@@ -16,7 +18,9 @@ const REJECTED: (u8, i64) = (0, i64::MIN);
 struct Sides {
     /// What stands in quarantine.
     aside: &'static str,
-    /// What is known, with what the table says of it.
+    /// What is known, and when it was opened.
+    openings: &'static str,
+    /// One thing that is known, with what the table says of it.
     known: &'static str,
     /// What only the table knows.
     strangers: &'static str,
@@ -25,45 +29,51 @@ struct Sides {
 const REQUESTS: Sides = Sides {
     aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT service_id, request_id FROM quarantine \
             WHERE state = 0 AND kind IN (0, 1) AND service_id IS NOT NULL AND request_id IS NOT NULL",
+    openings: "SELECT service_id, request_id, opening_at, status_id, table_id FROM known",
     known: "SELECT k.service_id, k.request_id, k.service_id, k.request_id, k.status_id, k.opening_at, k.modified_at, \
             max(k.emitted_seq, k.touched_seq), r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
-            r.modified_at, r.row_key FROM known k \
-            LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id",
+            r.modified_at, r.row_key, coalesce(r.table_id, k.table_id) FROM known k \
+            LEFT JOIN temp.audit_row r ON r.one = k.service_id AND r.two = k.request_id \
+            WHERE k.service_id = ?1 AND k.request_id = ?2",
     strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
-                r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two WHERE k.service_id IS NULL",
+                r.status_id, r.opening_at, r.modified_at, r.row_key, r.table_id FROM temp.audit_row r \
+                LEFT JOIN known k ON k.service_id = r.one AND k.request_id = r.two \
+                WHERE r.two <> '' AND k.service_id IS NULL",
 };
 
 /// Those of a history.
 const ROWS: Sides = Sides {
     aside: "INSERT OR IGNORE INTO temp.audit_aside SELECT row_key, '' FROM quarantine \
             WHERE state = 0 AND kind IN (0, 1) AND row_key IS NOT NULL",
+    openings: "SELECT row_key, '', opening_at, status_id, NULL FROM row_owner WHERE is_held = 0",
     known: "SELECT o.row_key, '', o.service_id, o.request_id, o.status_id, o.opening_at, o.modified_at, \
             o.seq, r.month, r.service_id, r.request_id, r.status_id, r.opening_at, \
-            r.modified_at, r.row_key FROM row_owner o \
-            LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' WHERE o.is_held = 0",
+            r.modified_at, r.row_key, r.table_id FROM row_owner o \
+            LEFT JOIN temp.audit_row r ON r.one = o.row_key AND r.two = '' \
+            WHERE o.row_key = ?1 AND ?2 = ''",
     strangers: "SELECT r.one, r.two, NULL, NULL, NULL, NULL, NULL, NULL, r.month, r.service_id, r.request_id, \
-                r.status_id, r.opening_at, r.modified_at, r.row_key FROM temp.audit_row r \
-                LEFT JOIN row_owner o ON o.row_key = r.one WHERE o.row_key IS NULL",
+                r.status_id, r.opening_at, r.modified_at, r.row_key, r.table_id FROM temp.audit_row r \
+                LEFT JOIN row_owner o ON o.row_key = r.one WHERE r.two = '' AND o.row_key IS NULL",
 };
 
 /// Keeps a page: what was opened in `months`, or else what was found to be unknown.
 ///
-/// Where the table holds a request several times, the row with the newest modification counts.
+/// Where the tables hold a request several times, the row with the newest modification counts.
 ///
 /// # Errors
 /// When there is no room for it.
 pub(crate) fn keep(
     connection: &Connection,
-    is_history: bool,
+    tables: &AuditedTables,
     page: &StagedPage,
     months: Option<&BTreeSet<u32>>,
 ) -> Result<(), LedgerError> {
+    let is_history = tables.has_history(page.table);
     let mut insert = connection.prepare_cached(
-        "INSERT INTO temp.audit_row VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+        "INSERT INTO temp.audit_row VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
          ON CONFLICT(one, two) DO UPDATE SET month = excluded.month, service_id = excluded.service_id, \
          request_id = excluded.request_id, status_id = excluded.status_id, opening_at = excluded.opening_at, \
-         modified_at = excluded.modified_at, row_key = excluded.row_key \
+         modified_at = excluded.modified_at, row_key = excluded.row_key, table_id = excluded.table_id \
          WHERE excluded.modified_at >= audit_row.modified_at",
     )?;
     let mut is_unknown = connection.prepare_cached(
@@ -74,7 +84,8 @@ pub(crate) fn keep(
         None => is_unknown.query_row([one, two], |row| row.get(0)),
     };
     for row in page.rows.iter() {
-        let identity = identity(is_history, row.row_key, [row.service_id, row.request_id]);
+        let key = row.row_key.map(|key| page.table.scoped(key));
+        let identity = identity(is_history, key.as_deref(), [row.service_id, row.request_id]);
         if let Some([one, two]) = identity
             && wanted(row.month, [one, two])?
         {
@@ -87,17 +98,19 @@ pub(crate) fn keep(
                 row.status_id,
                 row.opening_at,
                 row.modified_at,
-                row.row_key,
+                key,
+                page.table,
             ])?;
         }
     }
     for row in &page.rejected {
         let request = row.request.as_ref();
         let request = request.map_or(["", ""], |request| [&*request.service_id, &*request.request_id]);
-        let key = row.row_key.as_ref().map(change::RowKey::as_str);
-        let Some([one, two]) = identity(is_history, key, request) else { continue };
+        let key = row.row_key.as_ref().map(|key| page.table.scoped(key.as_str()));
+        let Some([one, two]) = identity(is_history, key.as_deref(), request) else { continue };
         let ([service_id, request_id], (status_id, modified_at)) = (request, REJECTED);
-        insert.execute(params![one, two, 0, service_id, request_id, status_id, 0, modified_at, key])?;
+        let row = params![one, two, 0, service_id, request_id, status_id, 0, modified_at, key, page.table];
+        insert.execute(row)?;
     }
     Ok(())
 }
@@ -116,16 +129,13 @@ fn identity<'a>(is_history: bool, row_key: Option<&'a str>, request: [&'a str; 2
 /// When the ledger cannot be read, or there is no room for what differs.
 pub(crate) fn compare(
     connection: &Connection,
-    is_history: bool,
+    tables: &AuditedTables,
     scope: &AuditScope,
-    months: &BTreeSet<u32>,
-    since_seq: i64,
+    (months, since_seq): (&BTreeSet<u32>, i64),
 ) -> Result<BTreeMap<u32, MonthAudit>, LedgerError> {
-    let sides = if is_history { &ROWS } else { &REQUESTS };
     connection.execute_batch("DELETE FROM temp.audit_difference; DELETE FROM temp.audit_aside")?;
-    connection.execute(sides.aside, [])?;
     let mut compare = Compare {
-        is_history,
+        tables,
         scope,
         months,
         since_seq,
@@ -134,22 +144,47 @@ pub(crate) fn compare(
         )?,
         note: connection.prepare_cached(
             "INSERT OR REPLACE INTO temp.audit_difference(service_id, request_id, place, kind, month, one, two, \
-             known_status, known_seq, status_id, opening_at, modified_at, row_key) \
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             known_status, known_seq, status_id, opening_at, modified_at, row_key, table_id) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?,
         counts: BTreeMap::new(),
     };
-    let mut statement = connection.prepare(sides.known)?;
+    let requests = tables.any_requests().then_some(&REQUESTS);
+    for sides in requests.into_iter().chain(tables.any_history().then_some(&ROWS)) {
+        bring_together(connection, sides, &mut compare)?;
+    }
+    Ok(compare.counts)
+}
+
+fn bring_together(
+    connection: &Connection,
+    sides: &Sides,
+    compare: &mut Compare<'_>,
+) -> Result<(), LedgerError> {
+    connection.execute(sides.aside, [])?;
+    let mut known = connection.prepare_cached(sides.known)?;
+    let mut statement = connection.prepare(sides.openings)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        compare.known(&Pair::read(row)?)?;
+        let text = |index| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+        let is_compared = match row.get::<_, Option<TableId>>(4)? {
+            Some(table) => compare.tables.has_requests(table),
+            None => compare.tables.has_history_row(text(0)?),
+        };
+        // Few months differ as a rule: what is known of the others is not looked at any further.
+        if is_compared && compare.is_within(row.get(2)?, row.get(3)?) {
+            let mut pair = known.query([text(0)?, text(1)?])?;
+            if let Some(pair) = pair.next()? {
+                compare.known(&Pair::read(pair)?)?;
+            }
+        }
     }
     let mut statement = connection.prepare(sides.strangers)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         compare.stranger(&Pair::read(row)?)?;
     }
-    Ok(compare.counts)
+    Ok(())
 }
 
 /// What one side says.
@@ -172,9 +207,16 @@ struct Pair<'a> {
     /// The month of the opening that the table tells.
     month: Option<u32>,
     row_key: Option<&'a str>,
+    /// The table that tells of it, or told of it last.
+    source: TableId,
 }
 
 impl<'a> Pair<'a> {
+    /// Whether it is a row of a history.
+    fn is_row(&self) -> bool {
+        self.two.is_empty()
+    }
+
     fn read(row: &'a Row<'_>) -> Result<Self, LedgerError> {
         let text = |index| row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from);
         let side = |first: usize, moments: usize| {
@@ -191,21 +233,23 @@ impl<'a> Pair<'a> {
                 modified_at,
             }))
         };
+        let one = text(0)?.unwrap_or_default();
         Ok(Self {
-            one: text(0)?.unwrap_or_default(),
+            one,
             two: text(1)?.unwrap_or_default(),
             known: side(2, 5)?,
             known_seq: row.get(7)?,
             month: row.get(8)?,
             table: side(9, 12)?,
             row_key: text(14)?,
+            source: row.get::<_, Option<TableId>>(15)?.unwrap_or_else(|| table_of_key(one)),
         })
     }
 }
 
 /// What the comparison has come to.
 struct Compare<'a> {
-    is_history: bool,
+    tables: &'a AuditedTables,
     scope: &'a AuditScope,
     months: &'a BTreeSet<u32>,
     since_seq: i64,
@@ -215,6 +259,11 @@ struct Compare<'a> {
 }
 
 impl Compare<'_> {
+    /// Whether something opened then may lie in one of the months: of a rejected row that is not known.
+    fn is_within(&self, opening_at: Option<i64>, status_id: u8) -> bool {
+        status_id == 0 || self.scope.month_of(opening_at).is_some_and(|month| self.months.contains(&month))
+    }
+
     /// Takes something that is known into account.
     fn known(&mut self, pair: &Pair<'_>) -> Result<(), LedgerError> {
         let Some(known) = pair.known else { return Ok(()) };
@@ -231,14 +280,20 @@ impl Compare<'_> {
         // A request that the table holds several times was told under another month, which is equal.
         let Some(month) = month else { return Ok(()) };
         match pair.table {
-            Some(table) if table.status_id == 0 => self.count(Some(month), |month| month.set_aside += 1),
-            Some(table) if !is_fresh && !self.says_the_same(&known, &table) => {
+            Some(table) if !is_fresh && table.status_id == 0 => {
+                self.count(Some(month), |month| month.set_aside += 1)
+            }
+            Some(table) if !is_fresh && !self.says_the_same(pair, [&known, &table]) => {
                 self.note(DifferenceKind::Different, month, pair)?;
                 self.count(Some(month), |month| month.different += 1)
             }
-            None if !is_fresh && self.scope.deletion_status != Some(known.status_id) => {
+            None if !is_fresh && self.deletion_status(pair) != Some(known.status_id) => {
                 self.note(DifferenceKind::Unknown, month, pair)?;
-                self.count(Some(month), |month| month.unknown += 1)
+                let is_reported = self.deletion_status(pair).is_some();
+                self.count(Some(month), |month| {
+                    month.unknown += 1;
+                    month.unreported += u64::from(is_reported);
+                })
             }
             _ => self.count(Some(month), |month| month.equal += 1),
         }
@@ -260,10 +315,17 @@ impl Compare<'_> {
         self.count(Some(month), |month| month.missing += 1)
     }
 
-    fn says_the_same(&self, known: &Side<'_>, table: &Side<'_>) -> bool {
-        known.status_id == table.status_id
-            && (!self.is_history
-                || (known.service_id == table.service_id && known.request_id == table.request_id))
+    /// What a parent says of a row counts from the row's own next change on: until then it is no difference.
+    fn says_the_same(&self, pair: &Pair<'_>, [known, table]: [&Side<'_>; 2]) -> bool {
+        let source = self.tables.get(pair.source);
+        let is_joined = |what: fn(&AuditedTable) -> bool| source.is_some_and(what);
+        let same_request = known.service_id == table.service_id && known.request_id == table.request_id;
+        (known.status_id == table.status_id || is_joined(|source| source.status_is_joined))
+            && (!pair.is_row() || same_request || is_joined(|source| source.request_is_joined))
+    }
+
+    fn deletion_status(&self, pair: &Pair<'_>) -> Option<u8> {
+        self.tables.get(pair.source)?.deletion_status
     }
 
     /// Whether it stands in quarantine.
@@ -281,10 +343,7 @@ impl Compare<'_> {
     fn note(&mut self, kind: DifferenceKind, month: u32, pair: &Pair<'_>) -> Result<(), LedgerError> {
         let Some(told) = pair.table.or(pair.known) else { return Ok(()) };
         let placed = pair.known.or(pair.table).and_then(|side| side.modified_at).unwrap_or_default();
-        let place = match self.is_history {
-            true => history::place_of(placed, pair.one),
-            false => String::new(),
-        };
+        let place = if pair.is_row() { history::place_of(placed, pair.one) } else { String::new() };
         self.note.execute(params![
             told.service_id,
             told.request_id,
@@ -298,7 +357,8 @@ impl Compare<'_> {
             pair.table.map(|table| table.status_id),
             told.opening_at,
             pair.table.and_then(|table| table.modified_at),
-            pair.row_key.or(Some(pair.one).filter(|_| self.is_history)),
+            pair.row_key.or(Some(pair.one).filter(|_| pair.is_row())),
+            pair.source,
         ])?;
         Ok(())
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use normalizer::StatusChange;
 use rusqlite::{Connection, params};
 
 use crate::audit::{AuditScope, MonthAudit};
-use crate::batch::{BatchId, Item, StoredBatch, load};
+use crate::audit_tables::AuditedTables;
+use crate::batch::{BatchId, Item, StoredBatch, load, table_of};
 use crate::error::LedgerError;
 use crate::{history, meta};
 
@@ -15,11 +17,11 @@ use crate::{history, meta};
 /// When the ledger cannot be read.
 pub(crate) fn subtract(
     connection: &Connection,
-    is_history: bool,
+    tables: &AuditedTables,
     scope: &AuditScope,
     counts: &mut BTreeMap<u32, MonthAudit>,
 ) -> Result<(), LedgerError> {
-    subtract_within(connection, is_history, &|opening_at| scope.month_of(opening_at), counts)
+    subtract_within(connection, tables, &|opening_at| scope.month_of(opening_at), counts)
 }
 
 /// The same for the months that `month_of` tells. What was found to differ is counted as such already.
@@ -28,24 +30,27 @@ pub(crate) fn subtract(
 /// When the ledger cannot be read.
 pub(crate) fn subtract_within(
     connection: &Connection,
-    is_history: bool,
+    tables: &AuditedTables,
     month_of: &dyn Fn(Option<i64>) -> Option<u32>,
     counts: &mut BTreeMap<u32, MonthAudit>,
 ) -> Result<(), LedgerError> {
-    note_sent(connection, is_history)?;
-    let mut count = Count { connection, month_of, counts };
-    if is_history {
+    note_sent(connection, tables)?;
+    let mut count = Count { connection, tables, month_of, counts };
+    if tables.any_history() {
         owed_rows(&mut count)?;
-        refused_rows(&mut count)
-    } else {
-        owed_requests(&mut count)?;
-        refused_requests(&mut count)
+        refused_rows(&mut count)?;
     }
+    if tables.any_requests() {
+        owed_requests(&mut count)?;
+        refused_requests(&mut count)?;
+    }
+    Ok(())
 }
 
 /// Counts by month what has not arrived yet.
 struct Count<'a> {
     connection: &'a Connection,
+    tables: &'a AuditedTables,
     month_of: &'a dyn Fn(Option<i64>) -> Option<u32>,
     counts: &'a mut BTreeMap<u32, MonthAudit>,
 }
@@ -82,26 +87,27 @@ impl Count<'_> {
 }
 
 /// Notes which records are in batches whose outcome is open: of these there are few, whatever is owed.
-fn note_sent(connection: &Connection, is_history: bool) -> Result<(), LedgerError> {
+fn note_sent(connection: &Connection, tables: &AuditedTables) -> Result<(), LedgerError> {
     connection.execute("DELETE FROM temp.audit_sent", [])?;
     let batches = connection
         .prepare_cached("SELECT id FROM batch WHERE state IN (0, 4)")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<Vec<BatchId>, _>>()?;
     let mut insert =
-        connection.prepare_cached("INSERT OR IGNORE INTO temp.audit_sent VALUES(?1, ?2, ?3, ?4)")?;
+        connection.prepare_cached("INSERT OR IGNORE INTO temp.audit_sent VALUES(?1, ?2, ?3, ?4, ?5)")?;
     for batch in batches {
         for item in StoredBatch::find(connection, batch)?.items() {
+            let table = table_of(connection, &item)?;
             let place = match &item {
-                _ if !is_history => String::new(),
+                _ if !tables.has_history(table) => String::new(),
                 Item::Backfill { place, .. } => place.to_string(),
                 Item::Change(seq) => match place_of_last(connection, *seq)? {
                     Some(place) => place,
                     None => continue,
                 },
             };
-            let change = load(connection, item)?.change;
-            insert.execute(params![&*change.service_id, &*change.request_id, place, change.opening_at])?;
+            let StatusChange { service_id, request_id, opening_at, .. } = load(connection, item)?.change;
+            insert.execute(params![&*service_id, &*request_id, place, opening_at, table])?;
         }
     }
     Ok(())
@@ -132,10 +138,10 @@ fn waiting(connection: &Connection) -> Result<[i64; 3], LedgerError> {
 fn owed_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
     let connection = count.connection;
     let mut statement = connection.prepare_cached(
-        "SELECT k.service_id, k.request_id, k.opening_at FROM ( \
+        "SELECT k.service_id, k.request_id, k.opening_at, k.table_id FROM ( \
          SELECT service_id, request_id FROM change WHERE seq > ?1 AND seq <= ?2 AND batch_id = 0 \
-         UNION SELECT service_id, request_id FROM temp.audit_sent \
-         UNION SELECT service_id, request_id FROM backfill_row WHERE ?3 AND state = 0) o \
+         UNION SELECT service_id, request_id FROM temp.audit_sent WHERE place = '' \
+         UNION SELECT service_id, request_id FROM backfill_row WHERE ?3 AND state = 0 AND place = '') o \
          CROSS JOIN known k ON k.service_id = o.service_id AND k.request_id = o.request_id \
          WHERE k.status_id <> 0",
     )?;
@@ -143,7 +149,9 @@ fn owed_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
     while let Some(row) = rows.next()? {
         let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        count.owed([service_id, request_id, ""], row.get(2)?)?;
+        if count.tables.has_requests(row.get(3)?) {
+            count.owed([service_id, request_id, ""], row.get(2)?)?;
+        }
     }
     Ok(())
 }
@@ -152,7 +160,7 @@ fn owed_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
 fn refused_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
     let connection = count.connection;
     let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT k.service_id, k.request_id, k.opening_at FROM quarantine q \
+        "SELECT DISTINCT k.service_id, k.request_id, k.opening_at, k.table_id FROM quarantine q \
          CROSS JOIN known k ON k.service_id = q.service_id AND k.request_id = q.request_id \
          WHERE q.state = 0 AND q.kind = 1 AND k.status_id = q.status_id AND k.modified_at = q.modified_at",
     )?;
@@ -160,7 +168,9 @@ fn refused_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
     while let Some(row) = rows.next()? {
         let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        count.refused([service_id, request_id, ""], row.get(2)?)?;
+        if count.tables.has_requests(row.get(3)?) {
+            count.refused([service_id, request_id, ""], row.get(2)?)?;
+        }
     }
     Ok(())
 }
@@ -179,19 +189,23 @@ fn owed_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
         let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let row_key = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        let place = history::place_of(row.get::<_, Option<i64>>(4)?.unwrap_or_default(), row_key);
-        count.owed([service_id, request_id, &place], row.get(2)?)?;
+        if count.tables.has_history_row(row_key) {
+            let place = history::place_of(row.get::<_, Option<i64>>(4)?.unwrap_or_default(), row_key);
+            count.owed([service_id, request_id, &place], row.get(2)?)?;
+        }
     }
     let mut others = connection.prepare_cached(
-        "SELECT service_id, request_id, opening_at, place FROM temp.audit_sent UNION ALL \
-         SELECT service_id, request_id, opening_at, place FROM backfill_row WHERE ?1 AND state = 0",
+        "SELECT service_id, request_id, opening_at, place, table_id FROM temp.audit_sent UNION ALL \
+         SELECT service_id, request_id, opening_at, place, table_id FROM backfill_row WHERE ?1 AND state = 0",
     )?;
     let mut rows = others.query([waits])?;
     while let Some(row) = rows.next()? {
         let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let place = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        count.owed([service_id, request_id, place], row.get(2)?)?;
+        if count.tables.has_history(row.get(4)?) {
+            count.owed([service_id, request_id, place], row.get(2)?)?;
+        }
     }
     Ok(())
 }
@@ -200,13 +214,15 @@ fn owed_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
 fn refused_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
     let connection = count.connection;
     let mut statement = connection.prepare_cached(
-        "SELECT service_id, request_id, opening_at FROM quarantine WHERE state = 0 AND kind = 1",
+        "SELECT service_id, request_id, opening_at, table_id FROM quarantine WHERE state = 0 AND kind = 1",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        count.refused([service_id, request_id, ""], row.get(2)?)?;
+        if count.tables.has_history(row.get(3)?) {
+            count.refused([service_id, request_id, ""], row.get(2)?)?;
+        }
     }
     Ok(())
 }

@@ -74,7 +74,8 @@ pub(crate) fn range(connection: &Connection) -> Result<Option<Range>, LedgerErro
 /// Makes the counters anew, if a backfill was asked for and its copy is merged. One pass over the copy.
 pub(crate) fn recount(connection: &Connection) -> Result<(), LedgerError> {
     let merged = copy_state::newest_for_backfill(connection)?.filter(|copy| copy.state == CopyState::Merged);
-    let Some((copy, range)) = merged.zip(range(connection)?) else { return Ok(()) };
+    let Some((_, range)) = merged.zip(range(connection)?) else { return Ok(()) };
+    let first = copy_state::first_for_backfill(connection)?;
     connection.execute("DELETE FROM backfill_month", [])?;
     connection.execute(
         "INSERT INTO backfill_month(month, waiting, sending, acknowledged, skipped, refused) \
@@ -83,8 +84,8 @@ pub(crate) fn recount(connection: &Connection) -> Result<(), LedgerError> {
          count(*) FILTER (WHERE r.state = 1 AND coalesce(b.state, 1) = 1), \
          count(*) FILTER (WHERE r.state = 2), count(*) FILTER (WHERE r.state = 1 AND b.state = 2) \
          FROM backfill_row r LEFT JOIN batch b ON r.state = 1 AND b.id = r.batch_id \
-         WHERE r.copy_id = ?1 AND r.opening_at >= ?2 AND r.opening_at < ?3 GROUP BY r.month",
-        params![copy.id, range.from_at, range.to_at],
+         WHERE r.copy_id >= ?1 AND r.opening_at >= ?2 AND r.opening_at < ?3 GROUP BY r.month",
+        params![first, range.from_at, range.to_at],
     )?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::backfill::{self, Difference, RowKey};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::flush::FlushId;
+use crate::table_id::TableId;
 
 /// A batch.
 pub type BatchId = i64;
@@ -346,6 +347,22 @@ pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, Led
     };
     let (change, committed_at) = found.optional()?.ok_or_else(missing)?;
     Ok(Candidate { item, change, committed_at })
+}
+
+/// The table that a record of a batch comes from.
+pub(crate) fn table_of(connection: &Connection, item: &Item) -> Result<TableId, LedgerError> {
+    let found = match item {
+        Item::Change(seq) => connection
+            .prepare_cached("SELECT table_id FROM change WHERE seq = ?1")?
+            .query_row([seq], |row| row.get(0)),
+        Item::Backfill { copy_id, month, service_id, request_id, place } => connection
+            .prepare_cached(
+                "SELECT table_id FROM backfill_row WHERE copy_id = ?1 AND month = ?2 AND service_id = ?3 \
+                 AND request_id = ?4 AND place = ?5",
+            )?
+            .query_row(params![copy_id, month, &**service_id, &**request_id, &**place], |row| row.get(0)),
+    };
+    Ok(found.optional()?.unwrap_or_default())
 }
 
 /// Reads service, request, opening, status and modification, in this order.

@@ -8,20 +8,25 @@
 
 use std::sync::Arc;
 
-use change::{RowKey, Transaction as SourceTransaction};
+use change::Transaction as SourceTransaction;
 use normalizer::StatusChange;
 use rusqlite::{Connection, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::ingest::{Captured, Entry};
-use crate::log_row::{LogKind, Origin};
+use crate::log_row::LogKind;
 use crate::packing::{pack_length, text, unpack_length};
+use crate::table_id::TableId;
+use crate::unjoined::Unjoined;
 
 /// A block is stored when it has this many bytes: many rows, and little memory.
 const BLOCK_BYTES: usize = 128 * 1024;
 
 /// Stands before the facts of a transaction, which hold for the rows after it, where rows have their kind.
 const TRANSACTION: u8 = 0xff;
+
+/// Stands before the number of a table, from which the rows after it are, where rows have their kind.
+const TABLE: u8 = 0xfe;
 
 /// The block that is being filled.
 #[derive(Debug, Default)]
@@ -30,6 +35,7 @@ pub(crate) struct Packer {
     count: i64,
     /// What the packed rows were last told of.
     told: Option<(Arc<SourceTransaction>, i64)>,
+    table: TableId,
 }
 
 impl Packer {
@@ -44,6 +50,7 @@ impl Packer {
             self.pack_number(captured_at);
             self.told = Some((transaction.clone(), captured_at));
         }
+        self.pack_table(captured.table);
         match &captured.entry {
             Entry::Record(change) => self.pack_change(LogKind::Record, change),
             Entry::Candidate(change) => self.pack_change(LogKind::Candidate, change),
@@ -59,10 +66,42 @@ impl Packer {
                 self.pack_text(Some(&request.service_id));
                 self.pack_text(Some(&request.request_id));
             }
+            Entry::Unjoined(unjoined) => {
+                self.packed.push(LogKind::Unjoined as u8);
+                unjoined.pack(&mut self.packed);
+            }
         }
-        self.pack_text(captured.row_key.as_ref().map(RowKey::as_str));
-        self.pack_text(captured.old_row_key.as_ref().map(RowKey::as_str));
+        for key in [&captured.row_key, &captured.old_row_key] {
+            let key = key.as_ref().map(|key| captured.table.scoped(key.as_str()));
+            self.pack_text(key.as_deref());
+        }
         self.count += 1;
+    }
+
+    /// Packs a row again that is not joined yet.
+    pub(crate) fn push_unjoined(&mut self, row: &PackedRow<'_>, unjoined: &Unjoined) {
+        self.packed.push(TRANSACTION);
+        self.pack_text(Some(row.position));
+        self.pack_number(row.committed_at);
+        self.pack_number(row.captured_at);
+        self.pack_table(row.table);
+        self.packed.push(LogKind::Unjoined as u8);
+        unjoined.pack(&mut self.packed);
+        self.pack_text(row.row_key);
+        self.pack_text(row.old_row_key);
+    }
+
+    /// The rows so far.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.packed
+    }
+
+    fn pack_table(&mut self, table: TableId) {
+        if self.table != table {
+            self.packed.push(TABLE);
+            self.pack_number(table.number());
+            self.table = table;
+        }
     }
 
     fn pack_change(&mut self, kind: LogKind, change: &StatusChange) {
@@ -103,6 +142,7 @@ impl Packer {
             self.packed.clear();
             self.count = 0;
             self.told = None;
+            self.table = TableId::default();
         }
         Ok(bytes)
     }
@@ -115,9 +155,10 @@ pub(crate) fn bytes(connection: &Connection) -> Result<u64, LedgerError> {
 }
 
 /// A packed row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PackedRow<'a> {
     pub(crate) seq: i64,
+    pub(crate) table: TableId,
     pub(crate) kind: LogKind,
     pub(crate) service_id: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
@@ -129,20 +170,36 @@ pub(crate) struct PackedRow<'a> {
     pub(crate) position: &'a str,
     pub(crate) committed_at: i64,
     pub(crate) captured_at: i64,
+    /// What was captured, of a row that is not joined yet.
+    pub(crate) unjoined: Option<Unjoined>,
+}
+
+impl<'a> PackedRow<'a> {
+    /// Makes the row say that a request passed to a status.
+    pub(crate) fn say(&mut self, kind: LogKind, change: &'a StatusChange) {
+        self.kind = kind;
+        self.service_id = Some(&change.service_id);
+        self.request_id = Some(&change.request_id);
+        self.status_id = Some(change.status_id);
+        self.opening_at = Some(change.opening_at);
+        self.modified_at = Some(change.modified_at);
+    }
 }
 
 /// The rows of a block, in the order of the log.
-struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     rest: &'a [u8],
     next_seq: i64,
+    table: TableId,
     position: &'a str,
     committed_at: i64,
     captured_at: i64,
 }
 
 impl<'a> Rows<'a> {
-    fn new(packed: &'a [u8], first_seq: i64) -> Self {
-        Self { rest: packed, next_seq: first_seq, position: "", committed_at: 0, captured_at: 0 }
+    pub(crate) fn new(packed: &'a [u8], first_seq: i64) -> Self {
+        let table = TableId::default();
+        Self { rest: packed, next_seq: first_seq, table, position: "", committed_at: 0, captured_at: 0 }
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -174,29 +231,57 @@ impl<'a> Rows<'a> {
             self.captured_at = self.number()?;
             tag = self.byte()?;
         }
+        if tag == TABLE {
+            self.table = TableId::from_number(self.number()?);
+            tag = self.byte()?;
+        }
         let kind = LogKind::from_byte(tag)?;
-        let is_change = matches!(kind, LogKind::Record | LogKind::Candidate | LogKind::Amended);
-        let status_id = if kind == LogKind::Broken { None } else { Some(self.byte()?) };
-        let opening_at = if is_change { Some(self.number()?) } else { None };
-        let modified_at = if kind == LogKind::Broken { None } else { Some(self.number()?) };
-        let (service_id, request_id) =
-            if kind.is_gone() { (None, None) } else { (Some(self.text()??), Some(self.text()??)) };
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        Some(PackedRow {
-            seq,
+        let mut row = PackedRow {
+            seq: self.next_seq,
+            table: self.table,
             kind,
-            service_id,
-            request_id,
-            status_id,
-            opening_at,
-            modified_at,
-            row_key: self.text()?,
-            old_row_key: self.text()?,
+            service_id: None,
+            request_id: None,
+            status_id: None,
+            opening_at: None,
+            modified_at: None,
+            row_key: None,
+            old_row_key: None,
             position: self.position,
             committed_at: self.committed_at,
             captured_at: self.captured_at,
-        })
+            unjoined: None,
+        };
+        if kind == LogKind::Unjoined {
+            let (unjoined, rest) = Unjoined::unpack(self.rest)?;
+            self.rest = rest;
+            row.unjoined = Some(unjoined);
+        } else {
+            self.read_status(&mut row)?;
+        }
+        row.row_key = self.text()?;
+        row.old_row_key = self.text()?;
+        self.next_seq += 1;
+        Some(row)
+    }
+
+    /// What a row says of a request, as far as its kind tells.
+    fn read_status(&mut self, row: &mut PackedRow<'a>) -> Option<()> {
+        let kind = row.kind;
+        if kind != LogKind::Broken {
+            row.status_id = Some(self.byte()?);
+        }
+        if matches!(kind, LogKind::Record | LogKind::Candidate | LogKind::Amended) {
+            row.opening_at = Some(self.number()?);
+        }
+        if kind != LogKind::Broken {
+            row.modified_at = Some(self.number()?);
+        }
+        if !kind.is_gone() {
+            row.service_id = Some(self.text()??);
+            row.request_id = Some(self.text()??);
+        }
+        Some(())
     }
 }
 
@@ -237,77 +322,6 @@ pub(crate) fn visit(
     Ok(())
 }
 
-/// Makes packed rows with seqs after `settled` and up to `limit` rows of the log, at least `min_rows` of them where
-/// there are so many, unless some wait there already. Returns up to where no packed row is left, at most `limit`.
-pub(crate) fn unpack(
-    connection: &Connection,
-    settled: i64,
-    limit: i64,
-    min_rows: u64,
-) -> Result<i64, LedgerError> {
-    let Some((last, mut whole_to)) = next_blocks(connection, settled, limit, min_rows)? else {
-        return Ok(limit);
-    };
-    if let Some(last) = last {
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
-             old_row_key, position, committed_at, captured_at, origin) \
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?;
-        visit(connection, settled, last, |row| {
-            insert.raw_bind_parameter(1, row.seq)?;
-            insert.raw_bind_parameter(2, row.kind)?;
-            insert.raw_bind_parameter(3, row.service_id)?;
-            insert.raw_bind_parameter(4, row.request_id)?;
-            insert.raw_bind_parameter(5, row.status_id)?;
-            insert.raw_bind_parameter(6, row.opening_at)?;
-            insert.raw_bind_parameter(7, row.modified_at)?;
-            insert.raw_bind_parameter(8, row.row_key)?;
-            insert.raw_bind_parameter(9, row.old_row_key)?;
-            insert.raw_bind_parameter(10, row.position)?;
-            insert.raw_bind_parameter(11, row.committed_at)?;
-            insert.raw_bind_parameter(12, row.captured_at)?;
-            insert.raw_bind_parameter(13, Origin::Stream)?;
-            insert.raw_execute()?;
-            Ok(())
-        })?;
-        connection
-            .prepare_cached("DELETE FROM captured_block WHERE last_seq > ?1 AND last_seq <= ?2")?
-            .execute([settled, last])?;
-        whole_to = whole_to.max(last);
-    }
-    Ok(whole_to)
-}
-
-/// Which blocks to unpack: those up to the first place, if any; and up to where the log is whole then. `None` when
-/// there are none.
-fn next_blocks(
-    connection: &Connection,
-    settled: i64,
-    limit: i64,
-    min_rows: u64,
-) -> Result<Option<(Option<i64>, i64)>, LedgerError> {
-    let min_rows = i64::try_from(min_rows).unwrap_or(i64::MAX);
-    let mut blocks = connection.prepare_cached(
-        "SELECT first_seq, last_seq FROM captured_block WHERE last_seq > ?1 AND last_seq <= ?2 ORDER BY last_seq",
-    )?;
-    let mut blocks = blocks.query([settled, limit])?;
-    let (mut last, mut rows) = (None, 0_i64);
-    while let Some(block) = blocks.next()? {
-        let (first_seq, last_seq): (i64, i64) = (block.get(0)?, block.get(1)?);
-        let rows_wait = || -> Result<bool, LedgerError> {
-            let sql = "SELECT EXISTS(SELECT 1 FROM change WHERE seq > ?1 AND seq < ?2)";
-            Ok(connection.prepare_cached(sql)?.query_row([settled, first_seq], |row| row.get(0))?)
-        };
-        if rows >= min_rows || (last.is_none() && rows_wait()?) {
-            return Ok(Some((last, first_seq - 1)));
-        }
-        rows += last_seq - first_seq + 1;
-        last = Some(last_seq);
-    }
-    Ok(last.map(|last| (Some(last), limit)))
-}
-
 /// Drops the rows after `committed`: their transaction is read again.
 pub(crate) fn drop_open(connection: &Connection, committed: i64) -> Result<(), LedgerError> {
     connection.execute("DELETE FROM captured_block WHERE last_seq > ?1", [committed])?;
@@ -316,9 +330,11 @@ pub(crate) fn drop_open(connection: &Connection, committed: i64) -> Result<(), L
 
 #[cfg(test)]
 mod tests {
-    use change::Position;
+    use change::{Operation, Position, Row, RowKey, Value};
     use normalizer::RequestKey;
     use proptest::prelude::*;
+
+    use crate::unpack::unpack;
 
     use super::*;
 
@@ -347,18 +363,33 @@ mod tests {
         ]
     }
 
-    fn any_piece() -> impl Strategy<Value = (Vec<Captured>, i64)> {
+    fn any_unjoined() -> impl Strategy<Value = Entry> {
+        let row = || {
+            let cells = prop::collection::vec(any::<i64>().prop_map(Value::Int), 0..3);
+            prop::option::of(cells.prop_map(Row::new))
+        };
+        let operation = prop::sample::select(vec![Operation::Insert, Operation::Update, Operation::Delete]);
+        (operation, row(), row(), any::<(u16, bool)>()).prop_map(
+            |(operation, row, former, (shape, is_child))| {
+                Entry::Unjoined(Unjoined { shape: shape.into(), operation, row, former, is_child })
+            },
+        )
+    }
+
+    fn any_piece(entries: impl Strategy<Value = Entry>) -> impl Strategy<Value = (Vec<Captured>, i64)> {
         let key = || prop::option::of("[a-z\u{1f}ñ]{0,9}");
-        let rows = prop::collection::vec((any_entry(), key(), key()), 0..5);
+        let rows = prop::collection::vec((1_i64..3, entries, key(), key()), 0..5);
         (rows, any::<i64>(), any::<i64>()).prop_map(|(rows, committed_at, captured_at)| {
             let position = Position::new(format!("0/{committed_at:X}"));
             let transaction = Arc::new(SourceTransaction { position, committed_at });
-            let captured = |(entry, key, old): (Entry, Option<String>, Option<String>)| Captured {
-                entry,
-                row_key: key.map(RowKey::from),
-                old_row_key: old.map(RowKey::from),
-                transaction: transaction.clone(),
-            };
+            let captured =
+                |(table, entry, key, old): (i64, Entry, Option<String>, Option<String>)| Captured {
+                    table: TableId::from_number(table),
+                    entry,
+                    row_key: key.map(RowKey::from),
+                    old_row_key: old.map(RowKey::from),
+                    transaction: transaction.clone(),
+                };
             (rows.into_iter().map(captured).collect(), captured_at)
         })
     }
@@ -367,6 +398,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("schema/1.sql")).unwrap();
         connection.execute_batch(include_str!("schema/2.sql")).unwrap();
+        connection.execute_batch(include_str!("schema/3.sql")).unwrap();
         let (mut next_seq, mut block) = (1, Packer::default());
         for (rows, captured_at) in pieces {
             rows.iter().for_each(|row| block.push(row, *captured_at));
@@ -393,29 +425,40 @@ mod tests {
                 let request = (key.service_id.to_string(), key.request_id.to_string());
                 (LogKind::Broken, Some(request), None, None, None)
             }
+            Entry::Unjoined(_) => (LogKind::Unjoined, None, None, None, None),
         };
+        let key =
+            |key: &Option<RowKey>| key.as_ref().map(|key| captured.table.scoped(key.as_str()).into_owned());
+        let (row_key, old_row_key) = (key(&captured.row_key), key(&captured.old_row_key));
         format!(
             "{:?}",
             PackedRow {
                 seq,
+                table: captured.table,
                 kind,
                 service_id: request.as_ref().map(|request| request.0.as_str()),
                 request_id: request.as_ref().map(|request| request.1.as_str()),
                 status_id: status,
                 opening_at: opening,
                 modified_at: modified,
-                row_key: captured.row_key.as_ref().map(RowKey::as_str),
-                old_row_key: captured.old_row_key.as_ref().map(RowKey::as_str),
+                row_key: row_key.as_deref(),
+                old_row_key: old_row_key.as_deref(),
                 position: captured.transaction.position.as_str(),
                 committed_at: captured.transaction.committed_at,
                 captured_at,
+                unjoined: match &captured.entry {
+                    Entry::Unjoined(unjoined) => Some(unjoined.clone()),
+                    _ => None,
+                },
             }
         )
     }
 
     proptest! {
         #[test]
-        fn every_row_is_read_as_it_was_packed(pieces in prop::collection::vec(any_piece(), 0..5)) {
+        fn every_row_is_read_as_it_was_packed(
+            pieces in prop::collection::vec(any_piece(prop_oneof![any_entry(), any_unjoined()]), 0..5),
+        ) {
             let connection = store(&pieces);
             let rows = pieces.iter().flat_map(|(rows, at)| rows.iter().map(move |row| (row, *at)));
             let expected: Vec<_> =
@@ -431,14 +474,14 @@ mod tests {
 
         #[test]
         fn unpacking_in_slices_leaves_the_log_whole(
-            pieces in prop::collection::vec(any_piece(), 0..6),
+            pieces in prop::collection::vec(any_piece(any_entry()), 0..6),
             min_rows in 1_u64..8,
         ) {
             let connection = store(&pieces);
             let end: i64 = pieces.iter().map(|(rows, _)| rows.len() as i64).sum();
             let mut settled = 0;
             while settled < end {
-                let whole_to = unpack(&connection, settled, end, min_rows).unwrap();
+                let whole_to = unpack(&connection, None, (settled, end), min_rows).unwrap();
                 let rows: i64 = connection
                     .query_row("SELECT count(*) FROM change WHERE seq > ?1", [settled], |row| row.get(0))
                     .unwrap();
@@ -454,7 +497,7 @@ mod tests {
 
         #[test]
         fn damaged_blocks_are_an_error_and_never_a_panic(
-            piece in any_piece(),
+            piece in any_piece(prop_oneof![any_entry(), any_unjoined()]),
             at in any::<prop::sample::Index>(),
             byte: u8,
             cut in any::<prop::sample::Index>(),

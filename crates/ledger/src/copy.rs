@@ -1,15 +1,19 @@
 //! Copies of the table, staged page by page beside the log.
 
-use change::{Checkpoint, PageCursor, Position, RowKey};
+use change::{Checkpoint, PageCursor, Position};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
+use crate::declared::Declared;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
 use crate::ledger::{Ledger, LogEnd, store_checkpoint};
+use crate::quarantine::PutAside;
 use crate::staged::StagedRows;
-use crate::{history, meta, row_owner, staged};
+use crate::table_id::TableId;
+use crate::unjoined::UnjoinedRows;
+use crate::{declared, history, meta, row_owner, staged, unjoined};
 
 /// A copy of the table.
 pub type CopyId = i64;
@@ -32,22 +36,28 @@ pub enum CopyKind {
 }
 
 /// How a copy begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCopy {
     /// Why the table is copied.
     pub kind: CopyKind,
     /// Whether all pages are as of one log position, at which the stream will start when they are complete.
     /// Otherwise each page carries a fence.
     pub exact: bool,
+    /// The tables that it reads; all that are configured without them.
+    pub tables: Option<Vec<TableId>>,
     /// When it begins, in microseconds since the epoch.
     pub at: i64,
 }
 
-/// A page of the table.
+/// A page of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StagedPage {
+    /// The table.
+    pub table: TableId,
     /// The rows that could be mapped.
     pub rows: StagedRows,
+    /// Parents, and rows that are to be joined to theirs.
+    pub unjoined: UnjoinedRows,
     /// The rows that could not.
     pub rejected: Vec<RejectedRow>,
     /// All rows that were read, those before the floor included.
@@ -61,9 +71,10 @@ pub struct StagedPage {
 }
 
 impl StagedPage {
-    /// Adds the page that follows this one, so that both are stored as one.
+    /// Adds the page of the same table that follows this one, so that both are stored as one.
     pub fn append(&mut self, next: Self) {
         self.rows.append(&next.rows);
+        self.unjoined.append(&next.unjoined);
         self.rejected.extend(next.rejected);
         self.scanned += next.scanned;
         self.fence = next.fence;
@@ -80,17 +91,20 @@ impl Ledger {
     /// # Errors
     /// [`LedgerErrorKind::Misuse`] when another copy is being read, or a first copy was taken already.
     pub fn begin_copy(&mut self, new: &NewCopy) -> Result<CopyId, LedgerError> {
-        if new.kind == CopyKind::Again {
-            // Rows of an earlier copy that have still to be merged would come to wait after the others went.
+        // Rows of an earlier copy that have still to be merged would come to wait after the others went; and what was
+        // captured before a log was lost is joined to the parents that were known then.
+        if new.kind != CopyKind::Baseline {
             self.settle_all()?;
         }
         let in_pages = matches!(new.kind, CopyKind::Repair { .. }) && !new.exact;
-        let keeps_seqs = in_pages && history::is_history(&self.queries().connection)?;
+        let keeps_seqs = in_pages && declared::any_history(&self.queries().connection)?;
         if keeps_seqs {
             // The stream that left a transaction open has ended with the log.
             self.discard_open()?;
         }
         let began_seq = self.log.committed_seq;
+        let every = || self.declared.as_ref().map_or_else(|| vec![TableId::default()], Declared::ids);
+        let tables = new.tables.clone().unwrap_or_else(every);
         let mut log = self.log;
         let copy = self.write("begin a copy of the table", |transaction| {
             if let Some(unfinished) = copy_state::unfinished(transaction)? {
@@ -102,7 +116,8 @@ impl Ledger {
                     transaction.execute("UPDATE gap SET to_at = ?2 WHERE id = ?1", params![gap, new.at])?;
                 }
                 CopyKind::Baseline => {
-                    if let Some(copy) = copy_state::newest_for_backfill(transaction)? {
+                    let again = copy_state::newest_for_backfill(transaction)?;
+                    if let Some(copy) = again.filter(|_| new.tables.is_none()) {
                         let message = format!("the table was copied already, by copy {}", copy.id);
                         return Err(LedgerError::misuse(message));
                     }
@@ -116,7 +131,8 @@ impl Ledger {
             if keeps_seqs {
                 history::keep_seqs(transaction, &mut log)?;
             }
-            insert_copy(transaction, new, began_seq)
+            declared::set_copied(transaction, &tables, true)?;
+            insert_copy(transaction, new, began_seq, &tables)
         })?;
         self.log = log;
         Ok(copy)
@@ -131,7 +147,9 @@ impl Ledger {
             let copy = copy_state::being_read(transaction, copy)?;
             let first_id = meta::number(transaction, meta::NEXT_STAGED_ID)?.max(1);
             let last_id = staged::append(transaction, &page.rows, first_id)?;
-            append_rejected(transaction, copy.id, &page.rejected)?;
+            let last_id = unjoined::append(transaction, &page.unjoined, last_id + 1)?;
+            let mut aside = PutAside::new(transaction)?;
+            page.rejected.iter().try_for_each(|row| aside.put(row, Some(copy.id), false))?;
             meta::set(transaction, meta::NEXT_STAGED_ID, last_id + 1)?;
             let mut update = transaction.prepare_cached(
                 "UPDATE copy SET scanned = scanned + ?2, staged = staged + ?3, rejected = rejected + ?4, \
@@ -140,16 +158,16 @@ impl Ledger {
             update.execute(params![
                 copy.id,
                 page.scanned,
-                page.rows.len(),
+                page.rows.len() + page.unjoined.len(),
                 page.rejected.len(),
                 page.cursor.as_ref().map(PageCursor::as_str),
                 last_id,
             ])?;
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO page(copy_id, first_id, last_id, fence, at) VALUES(?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO page(copy_id, first_id, last_id, fence, at, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
             let fence = page.fence.as_ref().map(Position::as_str);
-            Ok(insert.insert(params![copy.id, first_id, last_id, fence, page.at])?)
+            Ok(insert.insert(params![copy.id, first_id, last_id, fence, page.at, page.table])?)
         })
     }
 
@@ -163,10 +181,13 @@ impl Ledger {
         let mut log = self.log;
         self.write("pass the fence of a page", |transaction| {
             let turn = transaction
-                .prepare_cached("SELECT copy_id, first_id, last_id, fence, at FROM page WHERE id = ?1")?
+                .prepare_cached(
+                    "SELECT copy_id, first_id, last_id, fence, at, table_id FROM page WHERE id = ?1",
+                )?
                 .query_row([page], |row| {
-                    let (first_id, last_id) = (row.get(1)?, row.get(2)?);
-                    Ok((row.get(0)?, Turn { first_id, last_id, position: row.get(3)?, at: row.get(4)? }))
+                    let (first_id, last_id, table) = (row.get(1)?, row.get(2)?, row.get(5)?);
+                    let (position, at) = (row.get(3)?, row.get(4)?);
+                    Ok((row.get(0)?, Turn { table, first_id, last_id, position, at }))
                 })
                 .optional()?;
             let Some((copy, turn)) = turn else { return Ok(()) };
@@ -197,14 +218,14 @@ impl Ledger {
                 let Some(checkpoint) = checkpoint else {
                     return Err(LedgerError::misuse("an exact copy came without its position"));
                 };
+                let turns = turns_of_exact(transaction, &copy, checkpoint)?;
                 transaction.execute("DELETE FROM page WHERE copy_id = ?1", [copy.id])?;
-                let position = Some(checkpoint.position.to_string());
-                let (first_id, last_id, at) = (copy.first_id, copy.last_id, copy.began_at);
-                return put_marker(transaction, &mut log, &copy, &Turn { first_id, last_id, position, at });
+                return turns.iter().try_for_each(|turn| put_marker(transaction, &mut log, &copy, turn));
             }
             match copy_state::pages_waiting(transaction, copy.id)?.len() {
                 0 if history::ends_with_a_turn(transaction, &copy)? => {
                     let last = Turn {
+                        table: TableId::default(),
                         first_id: copy.last_id + 1,
                         last_id: copy.last_id,
                         position: None,
@@ -230,8 +251,9 @@ impl Ledger {
         self.write("give up a copy of the table", |transaction| {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
-            if history::is_history(transaction)? {
-                row_owner::forget_copy(transaction, copy.id)?;
+            row_owner::forget_copy(transaction, copy.id)?;
+            if copy.kind == CopyKind::Baseline {
+                declared::set_copied(transaction, &copy.tables, false)?;
             }
             staged::drop_all(transaction, copy.first_id, copy.last_id)?;
             // Rows that are in a batch already have left, and stay on record.
@@ -254,53 +276,69 @@ impl Ledger {
     }
 }
 
-fn insert_copy(connection: &Connection, new: &NewCopy, began_seq: i64) -> Result<CopyId, LedgerError> {
+fn insert_copy(
+    connection: &Connection,
+    new: &NewCopy,
+    began_seq: i64,
+    tables: &[TableId],
+) -> Result<CopyId, LedgerError> {
     let gap = match new.kind {
         CopyKind::Repair { gap } => Some(gap),
         CopyKind::Baseline | CopyKind::Again => None,
     };
     let next_id = meta::number(connection, meta::NEXT_STAGED_ID)?.max(1);
     let mut insert = connection.prepare_cached(
-        "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id) \
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id, tables) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     let kind = copy_state::kind_number(new.kind);
     let state = CopyState::BeingRead;
-    Ok(insert.insert(params![kind, new.exact, state, gap, began_seq, new.at, next_id, next_id - 1])?)
-}
-
-fn append_rejected(
-    connection: &Connection,
-    copy: CopyId,
-    rejected: &[RejectedRow],
-) -> Result<(), LedgerError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO quarantine(kind, state, origin, copy_id, service_id, request_id, code, reason, row, \
-         position, at, row_key) VALUES(0, 0, 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
-    for row in rejected {
-        let request = row.request.as_ref();
-        insert.execute(params![
-            copy,
-            request.map(|request| &*request.service_id),
-            request.map(|request| &*request.request_id),
-            row.code,
-            row.reason,
-            row.row,
-            row.position.as_ref().map(Position::as_str),
-            row.at,
-            row.row_key.as_ref().map(RowKey::as_str),
-        ])?;
-    }
-    Ok(())
+    let tables = declared::tables_json(tables);
+    Ok(insert.insert(params![
+        kind,
+        new.exact,
+        state,
+        gap,
+        began_seq,
+        new.at,
+        next_id,
+        next_id - 1,
+        tables
+    ])?)
 }
 
 /// Staged rows whose turn has come, and what was told of the moment they were read.
 struct Turn {
+    table: TableId,
     first_id: i64,
     last_id: i64,
     position: Option<String>,
     at: i64,
+}
+
+/// The turns of an exact copy: one for each table, in the order in which they were read, and one in which what was held is
+/// told, where rows of a history may be.
+fn turns_of_exact(
+    connection: &Connection,
+    copy: &CopyRow,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<Turn>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT table_id, min(first_id), max(last_id) FROM page WHERE copy_id = ?1 AND last_id >= first_id \
+         GROUP BY table_id ORDER BY 2",
+    )?;
+    let position = || Some(checkpoint.position.to_string());
+    let at = copy.began_at;
+    let turns = statement.query_map([copy.id], |row| {
+        let (table, first_id, last_id) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Turn { table, first_id, last_id, position: position(), at })
+    })?;
+    let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
+    if turns.is_empty() || declared::any_history(connection)? {
+        let (first_id, last_id) = (copy.last_id + 1, copy.last_id);
+        turns.push(Turn { table: TableId::default(), first_id, last_id, position: position(), at });
+    }
+    Ok(turns)
 }
 
 /// Gives rows their turn at the log's end. The rows of a repair bring at most one log row each, for which
@@ -314,14 +352,14 @@ fn put_marker(
     let rows = turn.last_id - turn.first_id + 1;
     let reserved = match copy.kind {
         // What is held is told in the last turn, and nobody knows beforehand how much that is.
-        _ if (copy.exact || rows == 0) && history::is_history(connection)? => history::SEQS_KEPT,
+        _ if rows == 0 && declared::any_history(connection)? => history::SEQS_KEPT,
         CopyKind::Repair { .. } => rows,
         CopyKind::Baseline | CopyKind::Again => 0,
     };
     connection
         .prepare_cached(
-            "INSERT INTO marker(seq, copy_id, merged_id, last_id, reserved, emitted, position, at) \
-             VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)",
+            "INSERT INTO marker(seq, copy_id, merged_id, last_id, reserved, emitted, position, at, table_id) \
+             VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8)",
         )?
         .execute(params![
             log.next_seq,
@@ -330,7 +368,8 @@ fn put_marker(
             turn.last_id,
             reserved,
             turn.position,
-            turn.at
+            turn.at,
+            turn.table,
         ])?;
     log.committed_seq = log.next_seq + reserved;
     log.next_seq = log.committed_seq + 1;

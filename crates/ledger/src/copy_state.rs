@@ -6,9 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::backfill;
 use crate::copy::{CopyId, CopyKind, PageId};
+use crate::declared;
 use crate::error::LedgerError;
 use crate::log_row::decode;
+use crate::parents;
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// A copy that is still being read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Unfinished {
     pub cursor: Option<PageCursor>,
     /// Rows read so far.
     pub scanned: u64,
+    /// The tables that it reads.
+    pub tables: Vec<TableId>,
 }
 
 /// How far the newest copy has come.
@@ -83,12 +88,13 @@ pub(crate) struct CopyRow {
     pub(crate) last_id: i64,
     cursor: Option<String>,
     pub(crate) scanned: u64,
+    pub(crate) tables: Vec<TableId>,
     staged: u64,
     rejected: u64,
 }
 
 const SELECT: &str = "SELECT id, kind, gap_id, exact, state, began_seq, began_at, first_id, last_id, cursor, \
-                      scanned, staged, rejected FROM copy";
+                      scanned, staged, rejected, tables FROM copy";
 
 pub(crate) fn kind_number(kind: CopyKind) -> i64 {
     match kind {
@@ -118,6 +124,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<CopyRow> {
         scanned: row.get(10)?,
         staged: row.get(11)?,
         rejected: row.get(12)?,
+        tables: declared::tables_from_json(row.get_ref(13)?.as_str_or_null()?),
     })
 }
 
@@ -137,6 +144,22 @@ pub(crate) fn unfinished(connection: &Connection) -> Result<Option<CopyRow>, Led
     let mut statement =
         connection.prepare_cached(&format!("{SELECT} WHERE state = 0 ORDER BY id LIMIT 1"))?;
     Ok(statement.query_row([], read).optional()?)
+}
+
+/// The first of the copies whose rows the backfill sends: it and all after it, but for repairs. A copy that is made again
+/// is for all tables; one of tables that came into the configuration later is for these.
+pub(crate) fn first_for_backfill(connection: &Connection) -> Result<CopyId, LedgerError> {
+    let sql = "SELECT coalesce(max(id), 0) FROM copy WHERE kind = 2 AND state <> 3";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// The complete copies whose rows the backfill sends, oldest first.
+pub(crate) fn merged_for_backfill(connection: &Connection) -> Result<Vec<CopyId>, LedgerError> {
+    let first = first_for_backfill(connection)?;
+    let sql = "SELECT id FROM copy WHERE id >= ?1 AND kind <> 1 AND state = 2 ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let copies = statement.query_map([first], |row| row.get(0))?;
+    Ok(copies.collect::<Result<_, _>>()?)
 }
 
 /// The newest copy whose rows are, or will be, what the backfill sends.
@@ -172,12 +195,16 @@ pub(crate) fn complete_when_merged(connection: &Connection, copy: CopyId) -> Res
     if completed == 0 {
         return Ok(());
     }
-    // The table was read anew, so what earlier copies had rejected is in this copy, one way or the other.
-    connection.execute(
-        "UPDATE quarantine SET state = 2, resolved_at = (SELECT began_at FROM copy WHERE id = ?1) \
-         WHERE state = 0 AND origin = 1 AND copy_id < ?1",
-        [copy],
+    let Some(read) = find(connection, copy)? else { return Ok(()) };
+    parents::forget_vanished(connection, &read.tables, copy, read.began_seq)?;
+    // The tables were read anew, so what earlier copies had rejected is in this copy, one way or the other.
+    let mut resolve = connection.prepare_cached(
+        "UPDATE quarantine SET state = 2, resolved_at = ?2 \
+         WHERE state = 0 AND origin = 1 AND copy_id < ?1 AND table_id = ?3",
     )?;
+    for table in &read.tables {
+        resolve.execute(params![copy, read.began_at, table])?;
+    }
     backfill::recount(connection)
 }
 
@@ -206,6 +233,7 @@ impl Queries {
             exact: row.exact,
             cursor: row.cursor.map(PageCursor::new),
             scanned: row.scanned,
+            tables: row.tables,
         }))
     }
 

@@ -10,6 +10,7 @@ use crate::flush::FlushId;
 use crate::log_row::Origin;
 use crate::meta;
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct LifeEvent {
     pub acknowledged_at: Option<i64>,
     /// Why it is in quarantine.
     pub reason: Option<String>,
+    /// The table that it comes from.
+    pub table: TableId,
 }
 
 impl Queries {
@@ -132,6 +135,7 @@ fn read(row: &Row<'_>, origin: Origin, outside_batch: LifeState) -> rusqlite::Re
         sent_at: row.get(10)?,
         acknowledged_at: row.get(11)?,
         reason: row.get(12)?,
+        table: row.get(14)?,
     })
 }
 
@@ -151,6 +155,7 @@ fn unsettled(row: &PackedRow<'_>) -> LifeEvent {
         sent_at: None,
         acknowledged_at: None,
         reason: None,
+        table: row.table,
     }
 }
 
@@ -163,13 +168,13 @@ fn log_rows(
     let mut statement = connection.prepare_cached(
         "SELECT c.service_id, c.status_id, c.opening_at, c.modified_at, c.position, c.committed_at, \
          c.captured_at, c.batch_id, b.state, b.flush_id, b.first_sent_at, b.acknowledged_at, \
-         (SELECT reason FROM quarantine q WHERE q.batch_id = c.batch_id AND c.batch_id > 0), c.seq, c.origin \
+         (SELECT reason FROM quarantine q WHERE q.batch_id = c.batch_id AND c.batch_id > 0), c.seq, c.table_id, c.origin \
          FROM change c LEFT JOIN batch b ON b.id = c.batch_id \
          WHERE c.request_id = ?1 AND c.seq <= ?2 AND c.status_id IS NOT NULL ORDER BY c.seq",
     )?;
     let events = statement.query_map(params![request_id, committed], |row| {
         let state = if row.get::<_, i64>(13)? > settled { LifeState::Unsettled } else { LifeState::Delta };
-        read(row, row.get(14)?, state)
+        read(row, row.get(15)?, state)
     })?;
     Ok(events.collect::<Result<Vec<_>, _>>()?)
 }
@@ -178,7 +183,7 @@ fn snapshot_rows(connection: &Connection, request_id: &str) -> Result<Vec<LifeEv
     let mut statement = connection.prepare_cached(
         "SELECT r.service_id, r.status_id, r.opening_at, r.modified_at, NULL, NULL, c.began_at, r.batch_id, \
          b.state, b.flush_id, b.first_sent_at, b.acknowledged_at, \
-         (SELECT reason FROM quarantine q WHERE q.batch_id = r.batch_id AND r.batch_id > 0), r.state \
+         (SELECT reason FROM quarantine q WHERE q.batch_id = r.batch_id AND r.batch_id > 0), r.state, r.table_id \
          FROM backfill_row r LEFT JOIN batch b ON b.id = r.batch_id LEFT JOIN copy c ON c.id = r.copy_id \
          WHERE r.request_id = ?1 ORDER BY r.copy_id, r.month, r.service_id",
     )?;
@@ -191,7 +196,7 @@ fn snapshot_rows(connection: &Connection, request_id: &str) -> Result<Vec<LifeEv
 
 fn rejected_rows(connection: &Connection, request_id: &str) -> Result<Vec<LifeEvent>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT service_id, NULL, NULL, NULL, position, at, at, NULL, NULL, NULL, NULL, NULL, reason, origin \
+        "SELECT service_id, NULL, NULL, NULL, position, at, at, NULL, NULL, NULL, NULL, NULL, reason, origin, table_id \
          FROM quarantine WHERE request_id = ?1 AND kind = 0 AND state = 0 ORDER BY id",
     )?;
     let events = statement.query_map([request_id], |row| {

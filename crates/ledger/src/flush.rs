@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::log_row::decode;
 use crate::meta;
 use crate::queries::Queries;
+use crate::waiting;
 
 /// A flush.
 pub type FlushId = i64;
@@ -159,7 +160,8 @@ fn open_of(connection: &Connection, kind: FlushKind) -> Result<Option<FlushRow>,
 }
 
 impl Ledger {
-    /// Starts a flush. For the delta it seals what is settled: what comes later is for the next flush.
+    /// Starts a flush. For the delta it seals what is settled: what comes later is for the next flush. Rows that wait
+    /// for their parents since before the last flush began go to quarantine.
     ///
     /// # Errors
     /// [`crate::LedgerErrorKind::Misuse`] when one of the kind is open, or committed changes are not settled.
@@ -169,14 +171,21 @@ impl Ledger {
         by_service: bool,
         now: i64,
     ) -> Result<FlushRow, LedgerError> {
+        let declared = self.declared.clone();
         self.write("start a flush", |transaction| {
             if let Some(open) = open_of(transaction, kind)? {
                 return Err(LedgerError::misuse(format!("flush {} is still open", open.id)));
             }
             let settled = meta::number(transaction, meta::SETTLED_SEQ)?;
             let upto = history::sealed_upto(transaction, settled)?;
-            let batched = meta::number(transaction, meta::BATCHED_SEQ)?;
+            let mut batched = meta::number(transaction, meta::BATCHED_SEQ)?;
             if kind == FlushKind::Delta {
+                if let Some(reopened) = meta::get::<i64>(transaction, meta::REOPENED_SEQ)? {
+                    batched = batched.min(reopened);
+                    meta::set(transaction, meta::BATCHED_SEQ, batched)?;
+                    meta::clear(transaction, meta::REOPENED_SEQ)?;
+                }
+                waiting::flush_begins(transaction, declared.as_ref())?;
                 if settled < meta::number(transaction, meta::COMMITTED_SEQ)? {
                     return Err(LedgerError::misuse("captured changes are not settled yet"));
                 }

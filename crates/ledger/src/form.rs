@@ -261,18 +261,25 @@ fn form_backfill(
     flush: &FlushRow,
     limits: Limits<'_>,
 ) -> Result<Option<Batch>, LedgerError> {
-    let copy = copy_state::newest_for_backfill(connection)?;
-    let Some((copy, range)) = copy.zip(backfill::range(connection)?) else { return Ok(None) };
+    let Some(range) = backfill::range(connection)? else { return Ok(None) };
+    let copies = copy_state::merged_for_backfill(connection)?;
     let mut months =
         connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
     let mut months = months.query([])?;
     while let Some(row) = months.next()? {
-        let waiting = Waiting { copy_id: copy.id, month: row.get(0)?, range, wanted: limits.wanted() };
-        let (found, service) = waiting.read(connection, flush)?;
-        if found.is_empty() {
-            continue;
+        let month = row.get(0)?;
+        let mut next = None;
+        for copy_id in &copies {
+            let waiting = Waiting { copy_id: *copy_id, month, range, wanted: limits.wanted() };
+            let (found, service) = waiting.read(connection, flush)?;
+            if !found.is_empty() {
+                next = Some((waiting, found, service));
+                break;
+            }
         }
-        // The shard's rows of later months wait until the others are through with this one: months leave in order.
+        let Some((waiting, found, service)) = next else { continue };
+        // The shard's rows of later copies and months wait until the others are through with these: months leave in
+        // order, and so do a request's rows.
         let Some(first) = found.records.first() else { return Ok(None) };
         let mut last = first;
         let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;

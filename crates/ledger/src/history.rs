@@ -15,47 +15,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy::CopyKind;
 use crate::copy_state::{CopyRow, CopyState};
-use crate::error::{LedgerError, LedgerErrorKind};
-use crate::ledger::{Ledger, LogEnd};
+use crate::declared::any_history;
+use crate::error::LedgerError;
+use crate::ledger::LogEnd;
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
+use crate::table_id::{table_of_key, unscoped};
 
 /// Seqs that are kept free for what a copy may bring: more than any table has rows.
 pub(crate) const SEQS_KEPT: i64 = 1 << 40;
-
-impl Ledger {
-    /// Says what the table's rows are: requests, or with `history` status changes. A ledger keeps to one of them.
-    ///
-    /// # Errors
-    /// [`LedgerErrorKind::OtherRows`] when the ledger was filled with the other kind.
-    pub fn declare_rows(&mut self, history: bool) -> Result<(), LedgerError> {
-        self.write("note what the table's rows are", |transaction| {
-            let declared: Option<bool> = meta::get(transaction, meta::HISTORY)?;
-            let sql = "SELECT EXISTS(SELECT 1 FROM copy) OR EXISTS(SELECT 1 FROM change) \
-                       OR EXISTS(SELECT 1 FROM captured_block)";
-            let is_filled = transaction.query_row(sql, [], |row| row.get(0))?;
-            // Ledgers that were filled before there was a choice hold requests.
-            match declared.or_else(|| Some(false).filter(|_| is_filled)) {
-                Some(declared) if declared != history && is_filled => {
-                    let word = |history| if history { "history" } else { "requests" };
-                    let message = format!(
-                        "the ledger was filled with rows = \"{}\", and the configuration says rows = \"{}\"",
-                        word(declared),
-                        word(history)
-                    );
-                    Err(LedgerError::new(LedgerErrorKind::OtherRows, message))
-                }
-                _ => meta::set(transaction, meta::HISTORY, history),
-            }
-        })
-    }
-}
-
-/// Whether each row of the table is a status change.
-pub(crate) fn is_history(connection: &Connection) -> Result<bool, LedgerError> {
-    Ok(meta::get(connection, meta::HISTORY)?.unwrap_or(false))
-}
 
 /// Whether a copy under way may still bring rows that nobody knows.
 pub(crate) fn copy_is_under_way(connection: &Connection) -> Result<bool, LedgerError> {
@@ -66,7 +35,7 @@ pub(crate) fn copy_is_under_way(connection: &Connection) -> Result<bool, LedgerE
 /// Up to which seq records may leave: what was captured since a copy in pages began waits for its end, because pages
 /// to come may hold older rows of the same requests.
 pub(crate) fn sealed_upto(connection: &Connection, settled: i64) -> Result<i64, LedgerError> {
-    if !is_history(connection)? {
+    if !any_history(connection)? {
         return Ok(settled);
     }
     let sql = "SELECT min(began_seq) FROM copy WHERE exact = 0 AND state < 2";
@@ -84,7 +53,7 @@ pub(crate) fn keep_seqs(connection: &Connection, log: &mut LogEnd) -> Result<(),
 
 /// Whether `copy` ends with a turn of its own, in which what was held for it is told.
 pub(crate) fn ends_with_a_turn(connection: &Connection, copy: &CopyRow) -> Result<bool, LedgerError> {
-    Ok(!copy.exact && is_history(connection)?)
+    Ok(!copy.exact && any_history(connection)?)
 }
 
 /// Where a copy has its turn in the log.
@@ -103,7 +72,7 @@ pub(crate) fn release_held(
 ) -> Result<i64, LedgerError> {
     let is_last = "SELECT count(*) = 1 FROM marker WHERE copy_id = ?1";
     let is_last: bool = connection.query_row(is_last, [copy.id], |row| row.get(0))?;
-    if copy.state != CopyState::Read || !is_last || !is_history(connection)? {
+    if copy.state != CopyState::Read || !is_last || !any_history(connection)? {
         return Ok(0);
     }
     let (first_seq, origin) = match copy.kind {
@@ -152,7 +121,8 @@ impl Release<'_> {
         self.request.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
-             position, committed_at, captured_at, origin) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)",
+             position, committed_at, captured_at, origin, table_id) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)",
         )?;
         for (_, row_key, mut owner) in self.request.drain(..) {
             owner.seq = self.next_seq;
@@ -170,6 +140,7 @@ impl Release<'_> {
                 self.turn.position,
                 self.turn.at,
                 self.origin,
+                table_of_key(&row_key),
             ])?;
             row_owner::set_owner(self.connection, &row_key, &owner)?;
             self.next_seq += 1;
@@ -221,19 +192,27 @@ fn is_unsent(connection: &Connection, seq: i64) -> Result<bool, LedgerError> {
     Ok(found.optional()?.unwrap_or(false))
 }
 
+/// Stands before the whole key of a row, where another table may have the same.
+const SCOPED: char = '\u{1f}';
+
 /// Where a row stands among those of its request, as text, so that it can be stored and sorted.
 ///
 /// Numbers are given to rows as they are written, so a key of numbers tells their order better than any clock. Other
 /// keys tell nothing: there the moment comes first.
 pub(crate) fn place_of(modified_at: i64, row_key: &str) -> String {
+    let key = unscoped(row_key);
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let moment = format!("{:016x}", modified_at.wrapping_sub(i64::MIN).cast_unsigned());
-    if !row_key.split('\u{1f}').all(is_number) {
+    if !key.split('\u{1f}').all(is_number) {
         return format!("1{moment}{row_key}");
     }
     let mut place = String::from("0");
-    for part in row_key.split('\u{1f}') {
+    for part in key.split('\u{1f}') {
         place.push_str(&format!("{:05}{part}", part.len()));
+    }
+    if key.len() < row_key.len() {
+        // Rows of two tables may tell of one request, and have the same number.
+        place.push_str(&format!("{SCOPED}{row_key}"));
     }
     place
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use change::{Position, RowKey, Transaction as SourceTransaction};
-use normalizer::{RequestKey, StatusChange};
-use rusqlite::{CachedStatement, Connection, params};
+use normalizer::{Normalized, Rejection, RequestKey, StatusChange};
+use rusqlite::Connection;
 
 use crate::captured_block::{self, Packer};
 use crate::error::LedgerError;
 use crate::ledger::{Ledger, LogEnd};
 use crate::meta;
+use crate::quarantine::PutAside;
+use crate::table_id::TableId;
+use crate::unjoined::Unjoined;
 
 /// What one row change means, as far as it is known when it is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +40,33 @@ pub enum Entry {
     },
     /// A row of this request was rejected, so its status is not known any more.
     Broken(RequestKey),
+    /// A parent's row, or one that means something only with its parent: it is joined when its turn to be settled comes.
+    Unjoined(Unjoined),
+}
+
+impl Entry {
+    /// What a row change means, if it may matter.
+    ///
+    /// # Errors
+    /// Why it cannot be mapped.
+    pub fn of(normalized: Normalized) -> Result<Option<Self>, Rejection> {
+        Ok(Some(match normalized {
+            Normalized::Unchanged | Normalized::BeforeFloor => return Ok(None),
+            Normalized::Record(change) => Self::Record(change),
+            Normalized::Candidate(change) => Self::Candidate(change),
+            Normalized::Amended(change) => Self::Amended(change),
+            Normalized::Deletion { status_id, modified_at } => Self::Deletion { status_id, modified_at },
+            Normalized::Departure { status_id, modified_at } => Self::Departure { status_id, modified_at },
+            Normalized::Rejected(rejection) => return Err(rejection),
+        }))
+    }
 }
 
 /// One row change that may matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
+    /// The table of the row.
+    pub table: TableId,
     /// What it means.
     pub entry: Entry,
     /// The key of the row as it became, where deletes are reported or each row is a status change.
@@ -55,6 +80,8 @@ pub struct Captured {
 /// A row that could not be mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedRow {
+    /// The table of the row.
+    pub table: TableId,
     /// A stable name of what is wrong with it.
     pub code: &'static str,
     /// What is wrong with it, for the operator.
@@ -78,7 +105,7 @@ pub struct Ingest {
     pub captured: Vec<Captured>,
     /// Rows that could not be mapped.
     pub rejected: Vec<RejectedRow>,
-    /// Row changes of the table in this piece, those that do not matter included.
+    /// Row changes of the tables in this piece, those that do not matter included.
     pub changes: u64,
     /// Present only where the piece ends between transactions; what came without stays open.
     pub position: Option<Position>,
@@ -141,7 +168,7 @@ struct Appender<'a> {
     connection: &'a Connection,
     log: &'a mut LogEnd,
     block: Packer,
-    row: CachedStatement<'a>,
+    aside: PutAside<'a>,
     position: Option<&'a Position>,
     captured_changes: u64,
     captured_at: Option<i64>,
@@ -149,12 +176,9 @@ struct Appender<'a> {
 
 impl<'a> Appender<'a> {
     fn new(connection: &'a Connection, log: &'a mut LogEnd) -> Result<Self, LedgerError> {
-        let row = connection.prepare_cached(
-            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at, \
-             row_key) VALUES(0, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?;
+        let aside = PutAside::new(connection)?;
         let block = Packer::default();
-        Ok(Self { connection, log, block, row, position: None, captured_changes: 0, captured_at: None })
+        Ok(Self { connection, log, block, aside, position: None, captured_changes: 0, captured_at: None })
     }
 
     fn append(&mut self, piece: &'a Ingest) -> Result<(), LedgerError> {
@@ -171,18 +195,7 @@ impl<'a> Appender<'a> {
             }
         }
         for rejected in &piece.rejected {
-            let request = rejected.request.as_ref();
-            self.row.execute(params![
-                open,
-                request.map(|request| &*request.service_id),
-                request.map(|request| &*request.request_id),
-                rejected.code,
-                rejected.reason,
-                rejected.row,
-                rejected.position.as_ref().map(Position::as_str),
-                rejected.at,
-                rejected.row_key.as_ref().map(RowKey::as_str),
-            ])?;
+            self.aside.put(rejected, None, open)?;
         }
         self.log.open_changes += piece.changes;
         self.captured_at = Some(piece.captured_at);
@@ -249,6 +262,7 @@ mod tests {
             modified_at: 0,
         };
         let captured = Captured {
+            table: TableId::default(),
             entry: Entry::Record(change),
             row_key: None,
             old_row_key: None,

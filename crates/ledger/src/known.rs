@@ -4,6 +4,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::error::LedgerError;
 use crate::log_row::LogKind;
+use crate::table_id::TableId;
 
 /// What is known of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Known {
     pub(crate) copy_id: i64,
     /// The month under which that row is found.
     pub(crate) month: u32,
+    /// The table that last told of it.
+    pub(crate) table: TableId,
 }
 
 /// The part of a log row that decides, once its request is known.
@@ -32,6 +35,7 @@ pub(crate) struct LogRow {
     pub(crate) status_id: u8,
     pub(crate) opening_at: Option<i64>,
     pub(crate) modified_at: Option<i64>,
+    pub(crate) table: TableId,
 }
 
 /// Whether a log row stays as a status change.
@@ -51,9 +55,12 @@ impl Known {
         }
         match row.kind {
             LogKind::SentAgain => Fate::Stays,
+            // Such a row is joined before it comes here.
+            LogKind::Unjoined => Fate::Goes,
             LogKind::Broken => {
                 self.status_id = 0;
                 self.touched_seq = row.seq;
+                self.table = row.table;
                 Fate::Goes
             }
             LogKind::Candidate | LogKind::Deletion | LogKind::Departure
@@ -96,6 +103,7 @@ impl Known {
         self.modified_at = row.modified_at;
         self.touched_seq = row.seq;
         self.emitted_seq = row.seq;
+        self.table = row.table;
     }
 }
 
@@ -108,16 +116,17 @@ pub(crate) struct KnownTable<'a> {
 impl<'a> KnownTable<'a> {
     pub(crate) fn new(connection: &'a Connection) -> Result<Self, LedgerError> {
         let select = connection.prepare_cached(
-            "SELECT status_id, opening_at, modified_at, touched_seq, emitted_seq, retried, copy_id, month \
-             FROM known WHERE service_id = ?1 AND request_id = ?2",
+            "SELECT status_id, opening_at, modified_at, touched_seq, emitted_seq, retried, copy_id, month, \
+             table_id FROM known WHERE service_id = ?1 AND request_id = ?2",
         )?;
         let upsert = connection.prepare_cached(
             "INSERT INTO known(service_id, request_id, status_id, opening_at, modified_at, touched_seq, \
-             emitted_seq, retried, copy_id, month) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             emitted_seq, retried, copy_id, month, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
              ON CONFLICT(service_id, request_id) DO UPDATE SET status_id = excluded.status_id, \
              opening_at = excluded.opening_at, modified_at = excluded.modified_at, \
              touched_seq = excluded.touched_seq, emitted_seq = excluded.emitted_seq, \
-             retried = excluded.retried, copy_id = excluded.copy_id, month = excluded.month",
+             retried = excluded.retried, copy_id = excluded.copy_id, month = excluded.month, \
+             table_id = excluded.table_id",
         )?;
         Ok(Self { select, upsert })
     }
@@ -133,6 +142,7 @@ impl<'a> KnownTable<'a> {
                 retried: row.get(5)?,
                 copy_id: row.get(6)?,
                 month: row.get(7)?,
+                table: row.get(8)?,
             })
         });
         Ok(found.optional()?)
@@ -155,6 +165,7 @@ impl<'a> KnownTable<'a> {
             known.retried,
             known.copy_id,
             known.month,
+            known.table,
         ])?;
         Ok(())
     }
@@ -174,6 +185,7 @@ mod tests {
                 status_id: *status_id,
                 opening_at: Some(0),
                 modified_at: Some(seq),
+                table: TableId::default(),
             };
             if known.visit(&row, false) == Fate::Stays {
                 stay.push(*status_id);

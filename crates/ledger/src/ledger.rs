@@ -8,6 +8,7 @@ use change::Checkpoint;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::captured_block;
+use crate::declared::Declared;
 use crate::error::LedgerError;
 use crate::lock::Lock;
 use crate::meta;
@@ -29,6 +30,8 @@ pub struct Ledger {
     // Before the lock, so that the file is closed when the lock is given up.
     queries: Queries,
     pub(crate) log: LogEnd,
+    /// What the configuration says of the tables, once it was told.
+    pub(crate) declared: Option<Declared>,
     _lock: Lock,
 }
 
@@ -71,7 +74,7 @@ impl Ledger {
         let doing = format!("open the ledger in {}", dir.display());
         let connection = connect(dir).map_err(|error| error.while_doing(&doing))?;
         let log = log_end(&connection).map_err(|error| error.while_doing(&doing))?;
-        let mut ledger = Self { queries: Queries::new(connection), log, _lock: lock };
+        let mut ledger = Self { queries: Queries::new(connection), log, declared: None, _lock: lock };
         ledger.discard_open()?;
         ledger.release_all_suspects()?;
         Ok(ledger)

@@ -21,10 +21,12 @@ pub(crate) enum LogKind {
     Departure,
     /// A row of a history was altered: a further status change, unless it says what was told of the row before.
     Amended,
+    /// A parent's row, or one that is to be joined to its parent before it says anything.
+    Unjoined,
 }
 
 impl LogKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Record,
         Self::Candidate,
         Self::Deletion,
@@ -33,6 +35,7 @@ impl LogKind {
         Self::SentAgain,
         Self::Departure,
         Self::Amended,
+        Self::Unjoined,
     ];
 
     /// Whether the row is gone, and only its key is told.

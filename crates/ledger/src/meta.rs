@@ -25,6 +25,8 @@ pub(crate) const NEXT_STAGED_ID: &str = "next_staged_id";
 pub(crate) const UNBATCHED: &str = "unbatched";
 /// Every settled status change up to here is in a batch.
 pub(crate) const BATCHED_SEQ: &str = "batched_seq";
+/// Status changes after here came out of waiting when those after them were in a batch already.
+pub(crate) const REOPENED_SEQ: &str = "reopened_seq";
 /// Merged rows of copies that wait for the backfill.
 pub(crate) const WAITING_ROWS: &str = "waiting_rows";
 /// The openings that the backfill was asked for: from here, and up to but without there.
@@ -32,8 +34,6 @@ pub(crate) const BACKFILL_FROM: &str = "backfill_from";
 pub(crate) const BACKFILL_TO: &str = "backfill_to";
 /// When the backfill was first asked for.
 pub(crate) const BACKFILL_ASKED_AT: &str = "backfill_asked_at";
-/// Whether each row of the table is a status change.
-pub(crate) const HISTORY: &str = "history";
 /// The next of the seqs that are kept free for a repair in pages.
 pub(crate) const REPAIR_SEQ: &str = "repair_seq";
 /// Where pruning goes on, by table.

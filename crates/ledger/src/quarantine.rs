@@ -1,14 +1,18 @@
 //! What could not be mapped, and what the dashboard refused: kept with the reason.
 
-use change::Position;
+use std::collections::BTreeMap;
+
+use change::{Position, RowKey};
 use normalizer::{RequestKey, StatusChange};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::batch;
 use crate::error::LedgerError;
+use crate::ingest::RejectedRow;
 use crate::log_row::{Origin, decode};
 use crate::queries::Queries;
+use crate::table_id::TableId;
 
 /// An item in quarantine.
 pub type QuarantineId = i64;
@@ -83,6 +87,8 @@ pub struct QuarantineItem {
     pub position: Option<Position>,
     /// When that transaction committed, or the copy was made, in microseconds since the epoch.
     pub at: i64,
+    /// The table that it comes from.
+    pub table: TableId,
 }
 
 /// A row in quarantine that may be mapped again.
@@ -99,6 +105,8 @@ pub struct RowForRetry {
     pub code: String,
     /// The request it belongs to, where that could be told.
     pub request: Option<RequestKey>,
+    /// The table that it comes from.
+    pub table: TableId,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<QuarantineItem> {
@@ -115,6 +123,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<QuarantineItem> {
         row: row.get(9)?,
         position: row.get::<_, Option<String>>(10)?.map(Position::new),
         at: row.get(11)?,
+        table: row.get(12)?,
     })
 }
 
@@ -131,6 +140,17 @@ impl Queries {
         Ok(QuarantineCounts { rows: count(QuarantineKind::Row)?, records: count(QuarantineKind::Record)? })
     }
 
+    /// How many items are in quarantine, by table.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn quarantined_by_table(&self) -> Result<BTreeMap<TableId, u64>, LedgerError> {
+        let sql = "SELECT table_id, count(*) FROM quarantine WHERE state = 0 GROUP BY 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(counts.collect::<Result<_, _>>()?)
+    }
+
     /// Items in quarantine after the item `after` (0 for the first), oldest first; of one kind, or of both.
     ///
     /// # Errors
@@ -143,7 +163,7 @@ impl Queries {
     ) -> Result<Vec<QuarantineItem>, LedgerError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, kind, origin, service_id, request_id, status_id, modified_at, code, reason, row, \
-             position, at FROM quarantine WHERE state = 0 AND (?1 IS NULL OR kind = ?1) AND id > ?2 \
+             position, at, table_id FROM quarantine WHERE state = 0 AND (?1 IS NULL OR kind = ?1) AND id > ?2 \
              ORDER BY id LIMIT ?3",
         )?;
         let items = statement.query_map(params![kind, after, limit], read)?;
@@ -157,7 +177,7 @@ impl Queries {
     /// When the ledger cannot be read.
     pub fn rows_for_retry(&self, after: QuarantineId, limit: u32) -> Result<Vec<RowForRetry>, LedgerError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT q.id, q.row, q.at, q.code, q.service_id, q.request_id FROM quarantine q \
+            "SELECT q.id, q.row, q.at, q.code, q.service_id, q.request_id, q.table_id FROM quarantine q \
              LEFT JOIN copy c ON c.id = q.copy_id \
              WHERE q.state = 0 AND q.kind = 0 AND q.id > ?1 AND coalesce(c.state, 2) = 2 ORDER BY q.id LIMIT ?2",
         )?;
@@ -172,14 +192,52 @@ impl Queries {
                 request: service
                     .zip(request)
                     .map(|(service_id, request_id)| RequestKey { service_id, request_id }),
+                table: row.get(6)?,
             })
         })?;
         Ok(rows.collect::<Result<Vec<_>, _>>()?)
     }
 }
 
+/// Puts rows that could not be mapped aside.
+pub(crate) struct PutAside<'a>(CachedStatement<'a>);
+
+impl<'a> PutAside<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Result<Self, LedgerError> {
+        Ok(Self(connection.prepare_cached(
+            "INSERT INTO quarantine(kind, state, origin, copy_id, service_id, request_id, code, reason, row, \
+             position, at, row_key, table_id) VALUES(0, ?1, ?2 IS NOT NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?))
+    }
+
+    /// A row of a copy, or of the log; `is_open` while the commit of its transaction has not been read.
+    pub(crate) fn put(
+        &mut self,
+        row: &RejectedRow,
+        copy: Option<i64>,
+        is_open: bool,
+    ) -> Result<(), LedgerError> {
+        let request = row.request.as_ref();
+        self.0.execute(params![
+            is_open,
+            copy,
+            request.map(|request| &*request.service_id),
+            request.map(|request| &*request.request_id),
+            row.code,
+            row.reason,
+            row.row,
+            row.position.as_ref().map(Position::as_str),
+            row.at,
+            row.row_key.as_ref().map(|key| row.table.scoped(RowKey::as_str(key))),
+            row.table,
+        ])?;
+        Ok(())
+    }
+}
+
 /// A row in quarantine, as far as its retry needs to know.
 pub(crate) struct StandingRow {
+    pub(crate) table: TableId,
     pub(crate) from_copy: Option<i64>,
     /// The row's key, where each row is a status change.
     pub(crate) row_key: Option<String>,
@@ -189,6 +247,7 @@ pub(crate) struct StandingRow {
 
 /// A record as it is put into the log again.
 pub(crate) struct Again<'a> {
+    pub(crate) table: TableId,
     pub(crate) change: &'a StatusChange,
     pub(crate) row_key: Option<&'a str>,
     pub(crate) position: Option<&'a str>,

@@ -4,19 +4,22 @@ use change::{Position, RowKey};
 use normalizer::StatusChange;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::declared;
 use crate::error::LedgerError;
-use crate::history;
 use crate::known::KnownTable;
 use crate::ledger::Ledger;
 use crate::log_row::{LogKind, Origin};
 use crate::retry::close_at;
+use crate::table_id::TableId;
 
 /// A request, or a row of a history, as the table shows it and the dashboard does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
+    /// The table.
+    pub table: TableId,
     /// What the table shows.
     pub change: StatusChange,
-    /// The row's key, where rows have one.
+    /// The row's key among those of all tables, where rows have one.
     pub row_key: Option<RowKey>,
     /// The seq of the log row that was known of it when it was compared; `None` when nothing was known.
     pub known_seq: Option<i64>,
@@ -65,7 +68,7 @@ impl Ledger {
 
 /// The seq of the last log row that is known of it.
 fn known_seq(connection: &Connection, repair: &Repair) -> Result<Option<i64>, LedgerError> {
-    if !history::is_history(connection)? {
+    if !declared::is_history(connection, repair.table)? {
         let change = &repair.change;
         let known = KnownTable::new(connection)?.find(&change.service_id, &change.request_id)?;
         return Ok(known.map(|known| known.emitted_seq.max(known.touched_seq)));
@@ -79,7 +82,8 @@ fn append(connection: &Connection, seq: i64, repair: &Repair, at: &RepairAt) -> 
     connection
         .prepare_cached(
             "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, row_key, \
-             position, committed_at, captured_at, origin) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             position, committed_at, captured_at, origin, table_id) \
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             seq,
@@ -94,6 +98,7 @@ fn append(connection: &Connection, seq: i64, repair: &Repair, at: &RepairAt) -> 
             at.read_at,
             at.now,
             Origin::Repair,
+            repair.table,
         ])?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Leaving quarantine: mapped after all, sent again, or discarded.
 
-use normalizer::StatusChange;
+use normalizer::{Rejection, StatusChange};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::backfill::{self, Difference};
@@ -12,7 +12,8 @@ use crate::known::{Known, KnownTable};
 use crate::ledger::{Ledger, LogEnd};
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
-use crate::quarantine::{Again, QuarantineId, StandingRow};
+use crate::parents::Parents;
+use crate::quarantine::{Again, QuarantineId, RowForRetry, StandingRow};
 use crate::row_owner::{self, Owner};
 
 /// What came of mapping a quarantined row again.
@@ -83,6 +84,24 @@ impl Ledger {
         Ok(())
     }
 
+    /// A quarantined row as its mapping reads it: one that was put aside without its parent is joined to it, as the parent
+    /// is now. Inside the result, why it still cannot be.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn complete_row(&self, row: &RowForRetry) -> Result<Result<String, Rejection>, LedgerError> {
+        let Some(declared) = &self.declared else { return Ok(Ok(row.row.clone())) };
+        let Some(table) = declared.table(row.table) else {
+            let name = self.table_names()?.remove(&row.table).unwrap_or_default();
+            return Ok(Err(normalizer::missing_table(&name)));
+        };
+        let mut parents = Parents::new(&self.queries().connection, declared)?;
+        normalizer::complete_stored(table, &row.row, &mut |join, key| {
+            let found = parents.find(join.mirror, key)?;
+            Ok(found.filter(|parent| !parent.is_gone).map(|parent| parent.cells.clone()))
+        })
+    }
+
     /// Puts all refused records into the delta again, oldest first; returns how many those are.
     ///
     /// # Errors
@@ -93,9 +112,9 @@ impl Ledger {
         let records = self.write("send refused records again", |transaction| {
             let records = transaction.execute(
                 "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, \
-                 position, committed_at, captured_at, origin) \
+                 position, committed_at, captured_at, origin, table_id) \
                  SELECT ?1 + row_number() OVER (ORDER BY id) - 1, ?2, service_id, request_id, status_id, \
-                 opening_at, modified_at, position, at, ?3, ?4 FROM quarantine WHERE state = 0 AND kind = 1",
+                 opening_at, modified_at, position, at, ?3, ?4, table_id FROM quarantine WHERE state = 0 AND kind = 1",
                 params![log.next_seq, LogKind::SentAgain, now, Origin::Retry],
             )?;
             transaction.execute(
@@ -133,7 +152,7 @@ impl Ledger {
 
 fn standing_row(connection: &Connection, item: QuarantineId) -> Result<Option<StandingRow>, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT copy_id, position, at, row_key FROM quarantine WHERE id = ?1 AND state = 0 AND kind = 0",
+        "SELECT copy_id, position, at, row_key, table_id FROM quarantine WHERE id = ?1 AND state = 0 AND kind = 0",
     )?;
     let found = statement.query_row([item], |row| {
         Ok(StandingRow {
@@ -141,6 +160,7 @@ fn standing_row(connection: &Connection, item: QuarantineId) -> Result<Option<St
             position: row.get(1)?,
             at: row.get(2)?,
             row_key: row.get(3)?,
+            table: row.get(4)?,
         })
     });
     Ok(found.optional()?)
@@ -183,7 +203,7 @@ struct Retry<'a> {
 impl Retry<'_> {
     fn row(&mut self, row: &StandingRow, change: &StatusChange, month: u32) -> Result<(), LedgerError> {
         let (row_key, position) = (row.row_key.as_deref(), row.position.as_deref());
-        let again = Again { change, row_key, position, committed_at: row.at };
+        let again = Again { table: row.table, change, row_key, position, committed_at: row.at };
         let Some(copy) = row.from_copy else { return self.append(LogKind::MappedAgain, &again) };
         let copy = copy_state::find(self.connection, copy)?
             .filter(|copy| copy.state == CopyState::Merged)
@@ -220,8 +240,8 @@ impl Retry<'_> {
         self.connection
             .prepare_cached(
                 "INSERT INTO change(seq, kind, service_id, request_id, status_id, opening_at, modified_at, \
-                 position, committed_at, captured_at, origin, row_key) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 position, committed_at, captured_at, origin, row_key, table_id) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 self.log.next_seq,
@@ -236,6 +256,7 @@ impl Retry<'_> {
                 self.now,
                 Origin::Retry,
                 again.row_key,
+                again.table,
             ])?;
         close_at(self.connection, self.log, 1)
     }
@@ -257,7 +278,7 @@ impl Retry<'_> {
         }
         connection.execute(
             "INSERT OR REPLACE INTO backfill_row(copy_id, month, service_id, request_id, status_id, opening_at, \
-             modified_at, state, place) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             modified_at, state, place, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 copy.id,
                 month,
@@ -268,6 +289,7 @@ impl Retry<'_> {
                 change.modified_at,
                 backfill::WAITING,
                 place,
+                again.table,
             ],
         )?;
         known.status_id = change.status_id;
@@ -275,6 +297,7 @@ impl Retry<'_> {
         known.modified_at = Some(change.modified_at);
         known.copy_id = copy.id;
         known.month = month;
+        known.table = again.table;
         KnownTable::new(connection)?.store(&change.service_id, &change.request_id, &known)?;
         meta::add(connection, meta::WAITING_ROWS, 1)?;
         if backfill::range(connection)?.is_some_and(|range| range.contains(change.opening_at)) {

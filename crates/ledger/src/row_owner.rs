@@ -6,9 +6,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::declared;
 use crate::error::LedgerError;
 use crate::history;
 use crate::log_row::LogKind;
+use crate::table_id::table_of_key;
 
 /// The request that owns a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +53,16 @@ pub(crate) fn resolve(connection: &Connection, after: i64, upto: i64) -> Result<
          ORDER BY key, seq, leaves DESC",
     )?;
     let mut rows = events.query([after, upto])?;
-    let history = history::is_history(connection)?;
-    let holds = history && history::copy_is_under_way(connection)?;
-    let mut visit = Visit { connection, history, holds, key: String::new(), stored: None, owner: None };
+    let under_way = history::copy_is_under_way(connection)?;
+    let mut visit = Visit {
+        connection,
+        under_way,
+        history: false,
+        holds: false,
+        key: String::new(),
+        stored: None,
+        owner: None,
+    };
     while let Some(row) = rows.next()? {
         let key = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         if key != visit.key {
@@ -79,6 +88,8 @@ fn has_keys(connection: &Connection, after: i64, upto: i64) -> Result<bool, Ledg
 /// All events of one key, in log order.
 struct Visit<'a> {
     connection: &'a Connection,
+    /// Whether a copy may still bring rows that nobody knows.
+    under_way: bool,
     /// Whether each row is a status change.
     history: bool,
     /// Whether updates of rows that nobody knows wait for a copy.
@@ -92,6 +103,8 @@ impl Visit<'_> {
     fn turn_to(&mut self, key: &str) -> Result<(), LedgerError> {
         self.store()?;
         key.clone_into(&mut self.key);
+        self.history = declared::is_history(self.connection, table_of_key(key))?;
+        self.holds = self.history && self.under_way;
         self.stored = owner_of(self.connection, key)?;
         self.owner.clone_from(&self.stored);
         Ok(())
@@ -228,9 +241,18 @@ pub(crate) fn set_owner(connection: &Connection, key: &str, owner: &Owner) -> Re
     Ok(())
 }
 
-/// Forgets the rows that only this copy, which was given up, has told of.
+/// Forgets the rows of histories that only this copy, which was given up, has told of.
 pub(crate) fn forget_copy(connection: &Connection, copy: i64) -> Result<(), LedgerError> {
-    connection.execute("DELETE FROM row_owner WHERE copy_id = ?1", [copy])?;
+    let sql = "SELECT row_key FROM row_owner WHERE copy_id = ?1";
+    let mut keys = connection.prepare(sql)?;
+    let mut keys = keys.query([copy])?;
+    let mut delete = connection.prepare_cached("DELETE FROM row_owner WHERE row_key = ?1")?;
+    while let Some(row) = keys.next()? {
+        let key: String = row.get(0)?;
+        if declared::is_history(connection, table_of_key(&key))? {
+            delete.execute([key])?;
+        }
+    }
     Ok(())
 }
 
@@ -240,11 +262,11 @@ fn put_aside(connection: &Connection, after: i64, upto: i64, all: bool) -> Resul
     let which = params![after, upto, LogKind::Deletion, all, LogKind::Departure];
     connection
         .prepare_cached(&format!(
-            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at) \
+            "INSERT INTO quarantine(kind, state, origin, service_id, request_id, code, reason, row, position, at, table_id) \
              SELECT 0, 0, 0, service_id, request_id, 'unknown_deleted_row', \
              'a row was deleted of which the log tells only the key (' || \
-             coalesce(replace(row_key, char(31), ', '), 'none') || \
-             '), and no request with this row is known', '{{}}', position, committed_at \
+             coalesce(replace(substr(row_key, 1 + instr(row_key, char(30))), char(31), ', '), 'none') || \
+             '), and no request with this row is known', '{{}}', position, committed_at, table_id \
              FROM change WHERE {WHICH} ORDER BY seq"
         ))?
         .execute(which)?;

@@ -8,7 +8,8 @@ use crate::error::{LedgerError, LedgerErrorKind};
 const APPLICATION_ID: i32 = 0x6269_7461;
 
 /// What turns a file of version *n* into one of version *n + 1*. A step that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// Pages of the log file after which it is copied back into the main file. Larger than SQLite's default,
 /// because each such copy costs two more syncs.
@@ -52,6 +53,13 @@ pub(crate) fn prepare_reader(connection: &Connection) -> Result<(), LedgerError>
         return Err(LedgerError::new(LedgerErrorKind::OlderSchema, message));
     }
     Ok(())
+}
+
+/// Sets up a connection to a file that nobody else knows, and that is thrown away.
+pub(crate) fn prepare_temporary(connection: &mut Connection) -> Result<(), LedgerError> {
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    tune(connection)?;
+    migrate(connection)
 }
 
 fn tune(connection: &Connection) -> Result<(), LedgerError> {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::packing::{pack_length, text, unpack_length};
+use crate::unjoined::CopiedRow;
 
 /// Numbers of a packed row before its texts, and about what the lengths of the texts take.
 const ROW_BYTES: usize = 4 + 1 + 8 + 8 + 3;
@@ -115,23 +116,72 @@ pub(crate) fn drop_merged(connection: &Connection, after: i64, end: i64) -> Resu
 pub(crate) struct Slice {
     packed: Vec<u8>,
     starts: Vec<usize>,
+    /// Rows that are to be joined to others, packed.
+    unjoined: Vec<u8>,
 }
 
 impl Slice {
     /// Reads the rows with ids after `after` and up to `end`.
     pub(crate) fn read(connection: &Connection, after: i64, end: i64) -> Result<Self, LedgerError> {
-        let mut slice = Self { packed: Vec::new(), starts: Vec::new() };
+        let mut slice = Self { packed: Vec::new(), starts: Vec::new(), unjoined: Vec::new() };
         let mut blocks = connection.prepare_cached(
-            "SELECT first_id, rows FROM staged_block WHERE last_id > ?1 AND first_id <= ?2 ORDER BY last_id",
+            "SELECT first_id, rows, is_unjoined FROM staged_block WHERE last_id > ?1 AND first_id <= ?2 ORDER BY last_id",
         )?;
         let mut blocks = blocks.query([after, end])?;
         while let Some(block) = blocks.next()? {
             let first_id: i64 = block.get(0)?;
             let rows = block.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            slice.take(rows, after - first_id, end - first_id)?;
+            let (after, end) = (after - first_id, end - first_id);
+            if block.get(2)? {
+                slice.take_unjoined(rows, after, end)?;
+            } else {
+                slice.take(rows, after, end)?;
+            }
         }
         slice.sort();
         Ok(slice)
+    }
+
+    /// Whether some of the rows are to be joined to others before they say anything.
+    pub(crate) fn has_unjoined(&self) -> bool {
+        !self.unjoined.is_empty()
+    }
+
+    /// Visits the rows that are to be joined to others.
+    pub(crate) fn visit_unjoined(
+        &self,
+        mut visit: impl FnMut(CopiedRow) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let mut rest = self.unjoined.as_slice();
+        while !rest.is_empty() {
+            let (row, following) = CopiedRow::unpack(rest).ok_or_else(damaged)?;
+            visit(row)?;
+            rest = following;
+        }
+        Ok(())
+    }
+
+    /// Adds rows that have been joined.
+    pub(crate) fn add(&mut self, rows: &StagedRows) -> Result<(), LedgerError> {
+        self.take(&rows.packed, -1, i64::MAX)?;
+        self.sort();
+        Ok(())
+    }
+
+    fn take_unjoined(&mut self, rows: &[u8], after: i64, end: i64) -> Result<(), LedgerError> {
+        let mut rest = rows;
+        for place in 0..=end {
+            if rest.is_empty() {
+                break;
+            }
+            let (_, following) = CopiedRow::unpack(rest).ok_or_else(damaged)?;
+            if place > after {
+                let (row, _) = rest.split_at_checked(rest.len() - following.len()).ok_or_else(damaged)?;
+                self.unjoined.extend_from_slice(row);
+            }
+            rest = following;
+        }
+        Ok(())
     }
 
     /// Takes the rows of a block whose places in it, counted from 0, are after `after` and up to `end`.
@@ -251,6 +301,8 @@ mod tests {
     fn store() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("schema/1.sql")).unwrap();
+        connection.execute_batch(include_str!("schema/2.sql")).unwrap();
+        connection.execute_batch(include_str!("schema/3.sql")).unwrap();
         connection
     }
 
@@ -289,7 +341,8 @@ mod tests {
             packed[place] = byte;
             packed.truncate(cut.index(packed.len()) + 1);
             let connection = store();
-            connection.execute("INSERT INTO staged_block VALUES(9, 1, ?1)", [packed]).unwrap();
+            let sql = "INSERT INTO staged_block(last_id, first_id, rows) VALUES(9, 1, ?1)";
+            connection.execute(sql, [packed]).unwrap();
             match Slice::read(&connection, 0, 9) {
                 Ok(slice) => prop_assert!(slice.rows().all(|row| row.is_ok())),
                 Err(error) => prop_assert_eq!(error.kind(), LedgerErrorKind::Damaged),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 
+use crate::audit_tables::AuditedTables;
 use crate::copy::StagedPage;
 
 /// One month of one side.
@@ -13,7 +14,7 @@ pub(crate) struct Tally {
     digest: u64,
 }
 
-/// What is compared of a row: its key only where each row is a status change.
+/// What is compared of a row: its key, among those of all tables, only where each row is a status change.
 #[derive(Debug, Hash)]
 pub(crate) struct Said<'a> {
     pub(crate) row_key: Option<&'a str>,
@@ -29,16 +30,15 @@ pub(crate) struct Said<'a> {
 #[derive(Debug, Clone)]
 pub struct Tallies {
     keys: RandomState,
-    history: bool,
+    tables: AuditedTables,
     months: BTreeMap<u32, Tally>,
     rejected: u64,
 }
 
 impl Tallies {
-    /// Nothing yet; with `history` each row is a status change, told apart by its key.
-    #[must_use]
-    pub fn new(history: bool) -> Self {
-        Self { keys: RandomState::new(), history, months: BTreeMap::new(), rejected: 0 }
+    /// Nothing yet.
+    pub(crate) fn new(tables: AuditedTables) -> Self {
+        Self { keys: RandomState::new(), tables, months: BTreeMap::new(), rejected: 0 }
     }
 
     /// Nothing yet, to be compared with this side.
@@ -47,12 +47,14 @@ impl Tallies {
         Self { months: BTreeMap::new(), rejected: 0, ..self.clone() }
     }
 
-    /// Adds a page of the table.
+    /// Adds a page of a table.
     pub fn add_page(&mut self, page: &StagedPage) {
         self.rejected += page.rejected.len() as u64;
+        let history = self.tables.has_history(page.table);
         for row in page.rows.iter() {
+            let row_key = row.row_key.filter(|_| history).map(|key| page.table.scoped(key));
             let said = Said {
-                row_key: row.row_key.filter(|_| self.history),
+                row_key: row_key.as_deref(),
                 service_id: row.service_id,
                 request_id: row.request_id,
                 status_id: row.status_id,
@@ -117,7 +119,7 @@ mod tests {
             };
             let expected: BTreeSet<u32> =
                 (1..4).filter(|month| sorted(&one, *month) != sorted(&other, *month)).collect();
-            let like = Tallies::new(false);
+            let like = Tallies::new(AuditedTables::default());
             prop_assert_eq!(side(&like, &one).differing(&side(&like, &other)), expected);
             let reversed: Vec<_> = one.iter().rev().copied().collect();
             prop_assert!(side(&like, &one).differing(&side(&like, &reversed)).is_empty());

@@ -267,12 +267,13 @@ fn suspect(connection: &Connection, batch: BatchId, code: &str, reason: &str) ->
 fn refuse(connection: &Connection, suspect: &StoredBatch, now: i64) -> Result<(), LedgerError> {
     for item in suspect.items() {
         let seq = if let Item::Change(seq) = &item { Some(*seq) } else { None };
+        let table = batch::table_of(connection, &item)?;
         let change = batch::load(connection, item)?.change;
         connection.execute(
             "INSERT INTO quarantine(kind, state, origin, service_id, request_id, status_id, opening_at, \
-             modified_at, code, reason, position, batch_id, at) \
+             modified_at, code, reason, position, batch_id, at, table_id) \
              SELECT 1, 0, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(b.code, 'refused'), coalesce(b.last_error, ''), \
-             (SELECT c.position FROM change c WHERE c.seq = ?8), b.id, coalesce(b.oldest_at, b.created_at) \
+             (SELECT c.position FROM change c WHERE c.seq = ?8), b.id, coalesce(b.oldest_at, b.created_at), ?9 \
              FROM batch b WHERE b.id = ?1",
             params![
                 suspect.id,
@@ -282,7 +283,8 @@ fn refuse(connection: &Connection, suspect: &StoredBatch, now: i64) -> Result<()
                 change.status_id,
                 change.opening_at,
                 change.modified_at,
-                seq
+                seq,
+                table,
             ],
         )?;
     }

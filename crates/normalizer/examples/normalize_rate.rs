@@ -108,6 +108,7 @@ fn changes(rows: impl Fn(usize) -> (Option<Row>, Row)) -> Vec<Change> {
     let change = |number| {
         let (before, after) = rows(number);
         Change {
+            table: 0,
             operation: if before.is_some() { Operation::Update } else { Operation::Insert },
             before,
             after: Some(after),

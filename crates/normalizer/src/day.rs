@@ -1,6 +1,6 @@
-//! Days without a zone, in the zone that a configuration declares.
+//! Days without a zone, and months of moments, in the zone that a configuration declares.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, Datelike, NaiveDate};
 use chrono_tz::Tz;
 
 use crate::time::midnight;
@@ -11,6 +11,15 @@ use crate::zone::Zone;
 #[must_use]
 pub fn first_instant(day: NaiveDate, zone: Tz) -> i64 {
     Zone::new(zone).instant(midnight(day)).unwrap_or_else(|| midnight(day))
+}
+
+/// The month of opening as yyyymm in `zone`, by which a backfill is cut and counted.
+#[must_use]
+pub fn month_of(opening_at: i64, zone: Tz) -> u32 {
+    DateTime::from_timestamp_micros(opening_at).map_or(0, |moment| {
+        let local = moment.with_timezone(&zone);
+        u32::try_from(local.year()).unwrap_or(0) * 100 + local.month()
+    })
 }
 
 #[cfg(test)]

@@ -195,6 +195,22 @@ impl Mapping {
         matches!(self.on_delete, OnDelete::Report(_)) || self.rows == Rows::History
     }
 
+    /// The first field that is taken from the column with this name.
+    pub(crate) fn field_named(&self, column: &str) -> &'static str {
+        let index = self.columns.iter().position(|known| known == column);
+        index.map_or(WHERE, |index| self.field_of(index))
+    }
+
+    /// Whether service or request are taken from the column at `index`.
+    pub(crate) fn is_of_request(&self, index: usize) -> bool {
+        self.service.is_from(index) || self.request.is_from(index)
+    }
+
+    /// Whether the status is taken from the column at `index`.
+    pub(crate) fn is_of_status(&self, index: usize) -> bool {
+        self.status.is_from(index)
+    }
+
     /// The first field that is taken from the column at `index`.
     pub(crate) fn field_of(&self, index: usize) -> &'static str {
         let fields = [

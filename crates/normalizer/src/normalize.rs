@@ -382,6 +382,7 @@ mod tests {
 
     fn deleted(before: Option<Row>, key: Option<&str>) -> Change {
         Change {
+            table: 0,
             operation: Operation::Delete,
             after: None,
             key: key.map(|key| RowKey::from(key.to_owned())),
@@ -661,6 +662,7 @@ mod tests {
 
     fn change_of(operation: Operation, rows: (Option<Row>, Option<Row>), keyed: bool, at: i64) -> Change {
         Change {
+            table: 0,
             operation,
             before: rows.0,
             after: rows.1,

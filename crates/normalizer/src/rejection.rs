@@ -55,10 +55,12 @@ enum Code {
     UnknownDeletedRow,
     DamagedRow,
     UnfitForWhere,
+    MissingParent,
+    MissingTable,
 }
 
 impl Code {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Null,
         Self::Empty,
         Self::Unlogged,
@@ -74,6 +76,8 @@ impl Code {
         Self::UnknownDeletedRow,
         Self::DamagedRow,
         Self::UnfitForWhere,
+        Self::MissingParent,
+        Self::MissingTable,
     ];
 
     fn name(self) -> &'static str {
@@ -93,6 +97,8 @@ impl Code {
             Self::UnknownDeletedRow => "unknown_deleted_row",
             Self::DamagedRow => "damaged_row",
             Self::UnfitForWhere => "unfit_for_where",
+            Self::MissingParent => "missing_parent",
+            Self::MissingTable => "missing_table",
         }
     }
 
@@ -127,6 +133,10 @@ impl Code {
             Self::UnfitForWhere => {
                 "compare the column with a value of its own kind in `[source] where`, \
                  then run `bitacora quarantine retry`"
+            }
+            Self::MissingParent => "insert the row that it belongs to, then run `bitacora quarantine retry`",
+            Self::MissingTable => {
+                "configure the table again, then run `bitacora quarantine retry`, or discard the row"
             }
             Self::UnknownDeletedRow => {
                 "the row is gone, so report the request's end by other means and discard the item"
@@ -229,6 +239,14 @@ impl Complaint {
             Code::UnknownDeletedRow,
             "the log tells neither the key nor the columns of a row that was deleted",
         )
+    }
+
+    pub(crate) fn missing_parent(reason: &str) -> Self {
+        Self::new(Code::MissingParent, reason)
+    }
+
+    pub(crate) fn missing_table(table: &str) -> Self {
+        Self::new(Code::MissingTable, format!("table \"{table}\" is not mapped any more"))
     }
 
     pub(crate) fn damaged_row(why: impl fmt::Display) -> Self {

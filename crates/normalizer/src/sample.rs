@@ -66,6 +66,7 @@ pub(crate) fn row(number: &str, status: &str) -> Row {
 /// An update that was committed at the sample's moment.
 pub(crate) fn change_to(before: Option<Row>, after: Row) -> Change {
     Change {
+        table: 0,
         operation: Operation::Update,
         before,
         after: Some(after),

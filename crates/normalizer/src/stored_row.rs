@@ -3,9 +3,11 @@
 use change::{Change, Operation, Row, Value};
 use serde_json::{Map, Value as Json, json};
 
+use crate::join::{Join, Origin};
 use crate::mapping::{Mapping, OnDelete};
 use crate::normalize::{NormalizedRow, delete_row, normalize_row, whole_row};
 use crate::rejection::{Complaint, Rejection};
+use crate::tables::Table;
 
 /// Under this name a stored row says that it was deleted, and as which status that is reported. No engine
 /// lets a column have an empty name.
@@ -28,6 +30,103 @@ pub fn store_change(mapping: &Mapping, change: &Change) -> String {
         stored.insert(DELETED_AS.into(), status_id.into());
     }
     Json::Object(stored).to_string()
+}
+
+/// Writes a captured row of `table` with what its parents told, in the order of the joins; `deleted_as` says as which
+/// status it is reported if it was deleted.
+///
+/// A column that the mapping takes from a parent may have the name of one that holds a parent's key: that one is
+/// written with a `=` before its name.
+#[must_use]
+pub fn store_joined(table: &Table, row: &Row, parents: &[Option<&Row>], deleted_as: Option<u8>) -> String {
+    let mut stored = Map::new();
+    for (column, cell) in table.columns.iter().zip(row.cells()) {
+        stored.insert(column_name(table, column), to_json(cell));
+    }
+    for (place, parent) in parents.iter().enumerate() {
+        if let Some(parent) = parent {
+            insert_parent(table, place, parent, &mut stored);
+        }
+    }
+    if let Some(status_id) = deleted_as {
+        stored.insert(DELETED_AS.into(), status_id.into());
+    }
+    Json::Object(stored).to_string()
+}
+
+/// Looks a parent's joined cells up by its key.
+pub type Find<'a, E> = &'a mut dyn FnMut(&Join, &str) -> Result<Option<Row>, E>;
+
+/// Completes a stored row of `table` with what its parents tell now, as far as it was stored without them. `find` looks a
+/// parent up by its key.
+///
+/// # Errors
+/// What `find` returns; inside it, why the row cannot be completed.
+pub fn complete_stored<E>(
+    table: &Table,
+    stored: &str,
+    find: Find<'_, E>,
+) -> Result<Result<String, Rejection>, E> {
+    let mut object = match object(stored) {
+        Ok(object) => object,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    let Some(mapped) = &table.mapped else {
+        return Ok(Err(Complaint::missing_table(&table.name).reject(None)));
+    };
+    for (place, join) in mapped.joins.iter().enumerate() {
+        if parent_columns(table, place).all(|(name, _)| object.contains_key(name)) {
+            continue;
+        }
+        let cells = table
+            .columns
+            .iter()
+            .map(|column| object.get(&column_name(table, column)).and_then(from_json).unwrap_or(Value::Null));
+        let row = Row::new(cells.collect());
+        let parent = match join.key_of(&row) {
+            Some(key) => find(join, &key)?,
+            None => None,
+        };
+        let Some(parent) = parent else { return Ok(Err(missing_parent(join))) };
+        insert_parent(table, place, &parent, &mut object);
+    }
+    Ok(Ok(Json::Object(object).to_string()))
+}
+
+/// Why a row without its parent is rejected.
+#[must_use]
+pub fn missing_parent(join: &Join) -> Rejection {
+    Complaint::missing_parent(&join.reason).reject(None)
+}
+
+/// Why a row of a table that is not mapped any more is rejected.
+#[must_use]
+pub fn missing_table(table: &str) -> Rejection {
+    Complaint::missing_table(table).reject(None)
+}
+
+/// The columns of the mapping that come from a join's parent, each with its place among the parent's cells.
+fn parent_columns(table: &Table, join: usize) -> impl Iterator<Item = (&String, usize)> {
+    let mapped = table.mapped.iter();
+    mapped.flat_map(|mapped| mapped.mapping.columns().iter().zip(&mapped.cells)).filter_map(
+        move |(name, origin)| match origin {
+            Origin::Parent(place, index) if *place == join => Some((name, *index)),
+            _ => None,
+        },
+    )
+}
+
+fn insert_parent(table: &Table, join: usize, parent: &Row, into: &mut Map<String, Json>) {
+    for (name, index) in parent_columns(table, join) {
+        into.insert(name.clone(), parent.get(index).map_or(Json::Null, to_json));
+    }
+}
+
+/// Under which name a captured column is stored.
+fn column_name(table: &Table, column: &str) -> String {
+    let joins = table.mapped.as_ref().map_or(0, |mapped| mapped.joins.len());
+    let is_parents = (0..joins).any(|join| parent_columns(table, join).any(|(name, _)| name == column));
+    if is_parents { format!("={column}") } else { column.to_owned() }
 }
 
 /// Reads a stored row in the order of `mapping`'s columns, which may have been mended since.
@@ -201,6 +300,7 @@ mod tests {
         let reporting = MappingConfig { on_delete: OnDelete::Report(10), ..config() };
         let reporting = Mapping::new(reporting).unwrap();
         let change = Change {
+            table: 0,
             operation: Operation::Delete,
             after: None,
             ..change_to(Some(row("1", "RECIBIDA")), Row::default())

@@ -1,23 +1,29 @@
-//! The table compared with what the dashboard was told: month by month first, then row by row where a month differs.
+//! The tables compared with what the dashboard was told: month by month first, then row by row where a month differs.
 //!
-//! Nothing of it is in the loops' way: it reads the table on a connection of its own, and the ledger beside the thread
+//! Nothing of it is in the loops' way: it reads the tables on a connection of its own, and the ledger beside the thread
 //! that writes it. Pages that are compared row by row carry fences, like those of a fenced copy; they count when the
 //! stream has passed the last fence and the ledger has settled what was captured up to there.
+//!
+//! Parents are read before the rows that are joined to them, each time, and are not compared themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use change::{Days, Position, Snapshot, SnapshotPlan, Source};
+use change::{Days, Page, Position, Row, RowKey, Snapshot, SnapshotPlan, Source};
 use chrono::{Datelike, Months, NaiveDate, Utc};
-use ledger::{Audit, AuditScope, LedgerError, MonthAudit, StagedPage, Tallies};
-use normalizer::Mapping;
+use chrono_tz::Tz;
+use ledger::{
+    Audit, AuditScope, LedgerError, MonthAudit, Rehearsal, RejectedRow, StagedPage, StagedRows, TableId,
+    Tallies,
+};
+use normalizer::{Mapped, Rejection, Rows, Tables};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
-use crate::ingest::{month_of, require_keys, stage};
+use crate::ingest::{require_keys, take};
 use crate::settings::CaptureSettings;
 use crate::throttle::{self, Throttle};
 
@@ -39,11 +45,11 @@ const ZONES_DAYS: i32 = 2;
 pub struct Auditor<S> {
     /// The database.
     pub source: S,
-    /// What its rows mean.
-    pub mapping: Arc<Mapping>,
+    /// Its tables, and what their rows mean.
+    pub tables: Arc<Tables>,
     /// The folder of the ledger.
     pub ledger_dir: PathBuf,
-    /// How the table may be read, and in which zone days are days.
+    /// How the tables may be read.
     pub settings: CaptureSettings,
     /// Openings before this moment, in microseconds since the epoch, are nobody's business.
     pub from_at: i64,
@@ -61,7 +67,7 @@ pub struct Comparison {
     pub position: Option<Position>,
     /// When the table was read, in microseconds since the epoch.
     pub read_at: i64,
-    /// Rows of the table that cannot be mapped.
+    /// Rows of the tables that cannot be mapped.
     pub rejected_rows: u64,
     /// Where the differences are.
     pub desk: Audit,
@@ -77,24 +83,25 @@ impl<S: Source> Auditor<S> {
     /// When the database or the ledger cannot be read, and when the capture stands still before the moment at which the
     /// table was read.
     pub async fn compare(&self, told: Told<'_>) -> Result<Comparison, PipelineError> {
-        let dir = self.ledger_dir.clone();
-        let (desk, is_history, rows) = blocking(move || {
-            let desk = Audit::open(&dir)?;
-            let (is_history, rows) = (desk.is_history(), desk.known_rows()?);
-            Ok((Desk::new(desk), is_history, rows))
+        let (dir, tables) = (self.ledger_dir.clone(), self.tables.clone());
+        let (desk, mut table, rows) = blocking(move || {
+            let desk = Audit::open(&dir, &tables)?;
+            let (tallies, rows) = (desk.tallies(), desk.known_rows()?);
+            Ok((desk, tallies, rows))
         })
         .await?;
+        let ids = (0..).zip(self.tables.tables()).map(|(number, _)| desk.table(number)).collect();
+        let (desk, reading) = (Desk::new(desk), Reading { auditor: self, ids, told });
         let read_at = Utc::now().timestamp_micros();
-        let mut table = Tallies::new(is_history);
         let (scope, tallies) = (self.scope(), table.other_side());
         let known = desk.run(move |audit| audit.known(&scope, tallies));
-        let (known, tallied) = tokio::join!(known, self.tally(&mut table, rows, told));
+        let (known, tallied) = tokio::join!(known, reading.tally(&mut table, rows));
         let (known, ()) = (known?, tallied?);
         let mut differing = table.differing(&known.tallies);
         differing.retain(|month| self.scope().covers(*month));
         let mut months = known.months_but(&differing);
         if !differing.is_empty() {
-            months.extend(self.compare_rows(&desk, &differing, told).await?);
+            months.extend(reading.compare_rows(&desk, &differing).await?);
         }
         let position = desk.run(Audit::captured).await?.0.map(|checkpoint| checkpoint.position);
         let desk = desk.close()?;
@@ -102,103 +109,11 @@ impl<S: Source> Auditor<S> {
     }
 
     fn scope(&self) -> AuditScope {
-        let zone = self.settings.zone;
+        let zone = self.tables.zone();
         AuditScope {
             from_at: self.from_at,
             month: self.month,
-            deletion_status: self.mapping.deletion_status(),
-            month_of: Box::new(move |opening_at| month_of(opening_at, zone)),
-        }
-    }
-
-    /// Counts the month, or the whole table of about `rows` rows: in one pass, or in pages where that takes too long for
-    /// one transaction.
-    async fn tally(&self, table: &mut Tallies, rows: u64, told: Told<'_>) -> Result<(), PipelineError> {
-        let month = self.month.map(|month| BTreeSet::from([month]));
-        let in_pages = self.paged(month.as_ref());
-        let patience = self.settings.snapshot_max;
-        if month.is_none() && throttle::time_for(rows, self.settings.rows_per_second) <= patience {
-            let one_pass = self.read(&SnapshotPlan::OnePass, told, async |page| {
-                table.add_page(&page);
-                Ok(())
-            });
-            if let Ok(read) = tokio::time::timeout(patience, one_pass).await {
-                return read.map(|_| ());
-            }
-            *table = table.other_side();
-        }
-        let counted = self.read(&in_pages, told, async |page| {
-            table.add_page(&page);
-            Ok(())
-        });
-        counted.await.map(|_| ())
-    }
-
-    /// Reads what was opened in these months row by row, and compares it when the stream has passed it.
-    async fn compare_rows(
-        &self,
-        desk: &Desk,
-        months: &BTreeSet<u32>,
-        told: Told<'_>,
-    ) -> Result<BTreeMap<u32, MonthAudit>, PipelineError> {
-        // Before anything is read: what is captured from now on says more than the pages do.
-        let (_, since_seq) = desk.run(Audit::captured).await?;
-        let mut fence = self.keep(desk, self.paged(Some(months)), Some(months), told).await?;
-        let found = self.settle_and_compare(desk, fence, (months, since_seq), told).await?;
-        if self.month.is_none() || found.values().all(|month| month.unknown == 0) {
-            return Ok(found);
-        }
-        // An opening that was altered lies in a month that was not read.
-        fence = self.keep(desk, self.paged(None), None, told).await?;
-        self.settle_and_compare(desk, fence, (months, since_seq), told).await
-    }
-
-    /// Keeps pages of the table, and returns the fence of the last one.
-    async fn keep(
-        &self,
-        desk: &Desk,
-        plan: SnapshotPlan,
-        months: Option<&BTreeSet<u32>>,
-        told: Told<'_>,
-    ) -> Result<Option<Position>, PipelineError> {
-        let months = months.map(|months| Arc::new(months.clone()));
-        let store = async |page: StagedPage| {
-            let months = months.clone();
-            desk.run(move |audit| audit.keep(&page, months.as_deref())).await
-        };
-        match self.read(&plan, told, store).await? {
-            Some(fence) => Ok(Some(fence)),
-            // Nothing was found: the moment of that is not told, and any page's comes after it.
-            None => {
-                let any = SnapshotPlan::Pages { after: None, rows: 1 };
-                let mut snapshot = self.source.snapshot(&any).await?;
-                Ok(snapshot.next_page().await?.and_then(|page| page.fence))
-            }
-        }
-    }
-
-    async fn settle_and_compare(
-        &self,
-        desk: &Desk,
-        fence: Option<Position>,
-        (months, since_seq): (&BTreeSet<u32>, i64),
-        told: Told<'_>,
-    ) -> Result<BTreeMap<u32, MonthAudit>, PipelineError> {
-        let compare = async || {
-            let (months, scope) = (months.clone(), self.scope());
-            desk.run(move |audit| audit.compare(&scope, &months, since_seq)).await
-        };
-        // Two sides that say the same do so whatever the log has still to tell, which on a quiet server takes minutes.
-        let found = compare().await?;
-        match fence {
-            Some(fence)
-                if found.values().any(|month| month.missing + month.different + month.unknown > 0) =>
-            {
-                told(0, "waits until the log is captured up to here");
-                self.wait_for(desk, &fence).await?;
-                compare().await
-            }
-            _ => Ok(found),
+            month_of: Box::new(move |opening_at| normalizer::month_of(opening_at, zone)),
         }
     }
 
@@ -236,40 +151,199 @@ impl<S: Source> Auditor<S> {
         Ok(())
     }
 
-    /// Reads the table by `plan`, and returns the last page's fence.
+    /// How to read what was opened in these months in pages; everything without.
+    fn paged(&self, months: Option<&BTreeSet<u32>>) -> SnapshotPlan {
+        SnapshotPlan::Pages {
+            // All of them are compared, or parents of what is.
+            tables: (0..).zip(self.tables.tables()).map(|(number, _)| number).collect(),
+            opened: months.and_then(days_of).unwrap_or_default(),
+            after: None,
+            rows: throttle::page_rows(self.settings.rows_per_second),
+        }
+    }
+}
+
+/// The reading of the tables.
+struct Reading<'a, S> {
+    auditor: &'a Auditor<S>,
+    /// The ledger's numbers of those that are compared.
+    ids: Vec<Option<TableId>>,
+    told: Told<'a>,
+}
+
+impl<S: Source> Reading<'_, S> {
+    /// Counts the month, or the whole tables of about `rows` rows: in one pass, or in pages where that takes too long for
+    /// one transaction.
+    async fn tally(&self, table: &mut Tallies, rows: u64) -> Result<(), PipelineError> {
+        let (month, settings) = (self.auditor.month, &self.auditor.settings);
+        let month = month.map(|month| BTreeSet::from([month]));
+        let in_pages = self.auditor.paged(month.as_ref());
+        let patience = settings.snapshot_max;
+        if month.is_none() && throttle::time_for(rows, settings.rows_per_second) <= patience {
+            let one_pass = self.tally_by(&SnapshotPlan::OnePass, table);
+            if let Ok(read) = tokio::time::timeout(patience, one_pass).await {
+                return read;
+            }
+            *table = table.other_side();
+        }
+        self.tally_by(&in_pages, table).await
+    }
+
+    async fn tally_by(&self, plan: &SnapshotPlan, table: &mut Tallies) -> Result<(), PipelineError> {
+        let add = async |page: StagedPage| {
+            table.add_page(&page);
+            Ok(())
+        };
+        self.read(plan, "", add).await.map(|_| ())
+    }
+
+    /// Reads what was opened in these months row by row, and compares it when the stream has passed it.
+    async fn compare_rows(
+        &self,
+        desk: &Desk,
+        months: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, MonthAudit>, PipelineError> {
+        // Before anything is read: what is captured from now on says more than the pages do.
+        let (_, since_seq) = desk.run(Audit::captured).await?;
+        let mut fence = self.keep(desk, Some(months)).await?;
+        let found = self.settle_and_compare(desk, fence, (months, since_seq)).await?;
+        if self.auditor.month.is_none() || found.values().all(|month| month.unknown == 0) {
+            return Ok(found);
+        }
+        // An opening that was altered lies in a month that was not read.
+        fence = self.keep(desk, None).await?;
+        self.settle_and_compare(desk, fence, (months, since_seq)).await
+    }
+
+    /// Keeps pages of what was opened in these months, or of everything, and returns the fence of the last one.
+    async fn keep(
+        &self,
+        desk: &Desk,
+        months: Option<&BTreeSet<u32>>,
+    ) -> Result<Option<Position>, PipelineError> {
+        let plan = self.auditor.paged(months);
+        let months = months.map(|months| Arc::new(months.clone()));
+        let store = async |page: StagedPage| {
+            let months = months.clone();
+            desk.run(move |audit| audit.keep(&page, months.as_deref())).await
+        };
+        match self.read(&plan, "months that differ", store).await? {
+            Some(fence) => Ok(Some(fence)),
+            // Nothing was found: the moment of that is not told, and any page's comes after it.
+            None => {
+                let mut snapshot = self.auditor.source.snapshot(&self.auditor.paged(None)).await?;
+                Ok(snapshot.next_page().await?.and_then(|page| page.fence))
+            }
+        }
+    }
+
+    async fn settle_and_compare(
+        &self,
+        desk: &Desk,
+        fence: Option<Position>,
+        (months, since_seq): (&BTreeSet<u32>, i64),
+    ) -> Result<BTreeMap<u32, MonthAudit>, PipelineError> {
+        let compare = async || {
+            let (months, scope) = (months.clone(), self.auditor.scope());
+            desk.run(move |audit| audit.compare(&scope, &months, since_seq)).await
+        };
+        // Two sides that say the same do so whatever the log has still to tell, which on a quiet server takes minutes.
+        let found = compare().await?;
+        match fence {
+            Some(fence)
+                if found.values().any(|month| month.missing + month.different + month.unknown > 0) =>
+            {
+                (self.told)(0, "waits until the log is captured up to here");
+                self.auditor.wait_for(desk, &fence).await?;
+                compare().await
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Reads the tables by `plan`, to the end that `doing` tells, and returns the last page's fence.
     async fn read(
         &self,
         plan: &SnapshotPlan,
-        told: Told<'_>,
+        doing: &str,
         mut take: impl AsyncFnMut(StagedPage) -> Result<(), PipelineError>,
     ) -> Result<Option<Position>, PipelineError> {
-        let mut snapshot = self.source.snapshot(plan).await?;
-        let mut throttle = Throttle::new(self.settings.rows_per_second);
+        let Auditor { source, tables, settings, .. } = self.auditor;
+        let joins = !tables.mirrors().is_empty();
+        let mut parents = if joins { Some(Rehearsal::new(tables.clone())?) } else { None };
+        let mut snapshot = source.snapshot(plan).await?;
+        let mut throttle = Throttle::new(settings.rows_per_second);
         let moment = Utc::now().timestamp_micros();
-        let doing = match plan {
-            SnapshotPlan::Opened { .. } => "months that differ",
-            SnapshotPlan::OnePass | SnapshotPlan::Pages { .. } => "",
-        };
         let (mut scanned, mut fence) = (0, None);
         while let Some(page) = snapshot.next_page().await? {
-            require_keys(&self.mapping, &page)?;
+            require_keys(tables, &page)?;
             let rows = page.rows.len();
-            let page = stage(&self.mapping, page, moment, self.settings.zone);
             fence = page.fence.clone().or(fence);
-            take(page).await?;
+            if let Some(staged) = self.staged(parents.as_mut(), page, moment)? {
+                take(staged).await?;
+            }
             scanned += rows as u64;
-            told(scanned, doing);
+            (self.told)(scanned, doing);
             throttle.keep(rows).await;
         }
         Ok(fence)
     }
 
-    /// How to read what was opened in these months in pages; everything without.
-    fn paged(&self, months: Option<&BTreeSet<u32>>) -> SnapshotPlan {
-        let rows = throttle::page_rows(self.settings.rows_per_second);
-        match months.and_then(days_of) {
-            Some(days) => SnapshotPlan::Opened { days, rows },
-            None => SnapshotPlan::Pages { after: None, rows },
+    /// A page as it is compared, its rows joined to their parents; nothing for a table that is only a parent.
+    fn staged(
+        &self,
+        parents: Option<&mut Rehearsal>,
+        page: Page,
+        at: i64,
+    ) -> Result<Option<StagedPage>, PipelineError> {
+        let tables = &self.auditor.tables;
+        let joined = match parents {
+            Some(parents) => {
+                parents.learn(&page)?;
+                let is_joined = tables.table(page.table).is_some_and(normalizer::Table::is_joined);
+                if is_joined { Some(parents.join(&page)?) } else { None }
+            }
+            None => None,
+        };
+        let mapped = tables.table(page.table).and_then(|table| table.mapped.as_ref());
+        let id = self.ids.get(usize::from(page.table)).copied().flatten();
+        let Some((mapped, table)) = mapped.zip(id) else { return Ok(None) };
+        let mut staged = StagedPage { table, at, ..StagedPage::default() };
+        staged.rows = StagedRows::with_capacity(page.rows.len());
+        match joined {
+            Some(joined) => {
+                let keys = page.rows.into_iter().map(|(_, key)| key);
+                stage_joined(&mut staged, (mapped, tables.zone()), joined.into_iter().zip(keys));
+            }
+            None => {
+                let rows = page.rows.into_iter();
+                rows.for_each(|(row, key)| take(&mut staged, (&mapped.mapping, tables.zone()), &row, key));
+            }
+        }
+        Ok(Some(staged))
+    }
+}
+
+/// Adds joined rows as their mapping reads them; one without its parent cannot be mapped.
+fn stage_joined(
+    staged: &mut StagedPage,
+    (mapped, zone): (&Mapped, Tz),
+    rows: impl Iterator<Item = (Result<Row, Rejection>, Option<RowKey>)>,
+) {
+    for (row, row_key) in rows {
+        match row {
+            Ok(row) => take(staged, (&mapped.mapping, zone), &row, row_key),
+            Err(rejection) => staged.rejected.push(RejectedRow {
+                table: staged.table,
+                code: rejection.code,
+                reason: rejection.reason,
+                request: rejection.request,
+                row_key: row_key.filter(|_| mapped.mapping.rows() == Rows::History),
+                // Nobody asks for it.
+                row: String::new(),
+                position: None,
+                at: staged.at,
+            }),
         }
     }
 }

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use change::{Beginning, Begun, Checkpoint, Retry, Source, SourceError, SourceErrorKind};
 use chrono::Utc;
-use ledger::{CopyId, CopyKind, GapFound, NewCopy};
-use normalizer::{Mapping, Rows};
+use ledger::{CopyId, CopyKind, Declared, GapFound, NewCopy, TableId};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +39,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// The loop that reads the log.
 pub(crate) struct Capture<S> {
     pub(crate) source: Arc<S>,
-    /// What the rows mean; a mended mapping may arrive while the stream runs.
-    pub(crate) mapping: watch::Receiver<Arc<Mapping>>,
+    /// What the tables are and their rows mean; mended mappings may arrive while the stream runs.
+    pub(crate) declared: watch::Receiver<Declared>,
     pub(crate) ledger: LedgerThread,
     pub(crate) health: Health,
     pub(crate) settings: CaptureSettings,
@@ -81,8 +80,6 @@ impl<S: Source> Capture<S> {
     }
 
     async fn keep_streaming(&self) -> Result<(), PipelineError> {
-        let history = self.mapping.borrow().rows() == Rows::History;
-        self.ledger.call(move |ledger| ledger.declare_rows(history)).await?;
         let mut pause = PAUSE_FIRST;
         let mut streamed = false;
         loop {
@@ -167,9 +164,36 @@ impl<S: Source> Capture<S> {
             }
         }
         match checkpoint {
-            Some(checkpoint) => Ok(checkpoint),
+            Some(checkpoint) => {
+                // Who only looks leaves that to the next run.
+                if self.settings.repairs {
+                    self.copy_new_tables().await?;
+                }
+                Ok(checkpoint)
+            }
             None => self.begin().await,
         }
+    }
+
+    /// Tables that came into the configuration after the first start are copied in pages beside the stream, unless
+    /// another copy is under way: then when that is complete.
+    pub(crate) async fn copy_new_tables(&self) -> Result<(), PipelineError> {
+        let declared = self.declared.borrow().clone();
+        let names = declared.clone();
+        let missing = self
+            .ledger
+            .call(move |ledger| match ledger.unfinished_copy()? {
+                Some(_) => Ok(Vec::new()),
+                None => ledger.tables_to_copy(&declared),
+            })
+            .await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for table in missing.iter().filter_map(|table| names.tables().table(names.number(*table)?)) {
+            tracing::info!(table = %table.name, "the table is new in the configuration: it is copied beside the stream");
+        }
+        self.begin_copy(CopyKind::Baseline, false, Some(missing)).await.map(|_| ())
     }
 
     async fn drop_unfinished_copy(&self) -> Result<(), PipelineError> {
@@ -221,7 +245,7 @@ impl<S: Source> Capture<S> {
         let Begun { checkpoint, snapshot, rows_estimate, .. } = begun;
         let copier = self.copier();
         if let Some(snapshot) = snapshot.filter(|_| !copier.too_long(rows_estimate)) {
-            let copy = self.begin_copy(kind, true).await?;
+            let copy = self.begin_copy(kind, true, None).await?;
             if copier.copy_exact(snapshot, copy).await? {
                 let at = checkpoint.clone();
                 self.ledger.call(move |ledger| ledger.finish_copy(copy, Some(&at))).await?;
@@ -235,14 +259,19 @@ impl<S: Source> Capture<S> {
             self.ledger.call(move |ledger| ledger.abandon_copy(copy)).await?;
         }
         // The copy is on record before the position: a ledger with a position and no copy would never make one.
-        self.begin_copy(kind, false).await?;
+        self.begin_copy(kind, false, None).await?;
         let at = checkpoint.clone();
         self.ledger.call(move |ledger| ledger.set_checkpoint(&at)).await?;
         Ok(checkpoint)
     }
 
-    async fn begin_copy(&self, kind: CopyKind, exact: bool) -> Result<CopyId, PipelineError> {
-        let copy = NewCopy { kind, exact, at: Utc::now().timestamp_micros() };
+    async fn begin_copy(
+        &self,
+        kind: CopyKind,
+        exact: bool,
+        tables: Option<Vec<TableId>>,
+    ) -> Result<CopyId, PipelineError> {
+        let copy = NewCopy { kind, exact, tables, at: Utc::now().timestamp_micros() };
         self.ledger.call(move |ledger| ledger.begin_copy(&copy)).await
     }
 
@@ -288,7 +317,7 @@ impl<S: Source> Capture<S> {
     pub(crate) fn copier(&self) -> Copier<S> {
         Copier {
             source: self.source.clone(),
-            mapping: self.mapping.borrow().clone(),
+            declared: self.declared.borrow().clone(),
             ledger: self.ledger.clone(),
             settings: self.settings.clone(),
         }

@@ -5,12 +5,12 @@
 //! the stream has passed the fence, the ledger takes from the page the requests that the stream has not
 //! touched since the copy began, and the touched ones come by the stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use change::{Page, PageCursor, Position, Snapshot, SnapshotPlan, Source};
+use change::{Page, Position, Snapshot, SnapshotPlan, Source};
 use chrono::Utc;
-use ledger::{CopyId, PageId, StagedPage};
-use normalizer::Mapping;
+use ledger::{CopyId, Declared, PageId, StagedPage, Unfinished};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ pub(crate) struct WaitingPage {
 /// What copying needs.
 pub(crate) struct Copier<S> {
     pub(crate) source: Arc<S>,
-    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) declared: Declared,
     pub(crate) ledger: LedgerThread,
     pub(crate) settings: CaptureSettings,
 }
@@ -67,8 +67,15 @@ impl<S: Source> Copier<S> {
             stored?;
             let Some(page) = page? else { break };
             let rows = page.rows.len();
-            require_keys(&self.mapping, &page)?;
-            gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
+            require_keys(self.declared.tables(), &page)?;
+            let staged = stage(&self.declared, page, moment);
+            if gathered.scanned > 0 && gathered.table != staged.table {
+                self.store(copy, Some(std::mem::replace(&mut gathered, staged))).await?;
+            } else if gathered.scanned > 0 {
+                gathered.append(staged);
+            } else {
+                gathered = staged;
+            }
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
             }
@@ -89,13 +96,18 @@ impl<S: Source> Copier<S> {
     /// pages are read; they may still be waiting.
     pub(crate) async fn copy_pages(
         &self,
-        copy: CopyId,
-        mut after: Option<PageCursor>,
+        copy: Unfinished,
         waiting: mpsc::Sender<WaitingPage>,
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
-        let rows = throttle::page_rows(self.settings.rows_per_second);
-        let plan = SnapshotPlan::Pages { after: after.take(), rows };
+        let numbers = copy.tables.iter().filter_map(|table| self.declared.number(*table));
+        let plan = SnapshotPlan::Pages {
+            // The ledger's own numbers may tell another order.
+            tables: numbers.collect::<BTreeSet<_>>().into_iter().collect(),
+            opened: Vec::new(),
+            after: copy.cursor,
+            rows: throttle::page_rows(self.settings.rows_per_second),
+        };
         let mut snapshot = self.source.snapshot(&plan).await?;
         let mut throttle = Throttle::new(self.settings.rows_per_second);
         loop {
@@ -103,8 +115,8 @@ impl<S: Source> Copier<S> {
             place.map_err(|_| PipelineError::Stopped)?.forget();
             let Some(page) = snapshot.next_page().await? else { return Ok(()) };
             let rows = page.rows.len();
-            require_keys(&self.mapping, &page)?;
-            let page = self.store_fenced(copy, page).await?;
+            require_keys(self.declared.tables(), &page)?;
+            let page = self.store_fenced(copy.id, page).await?;
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
@@ -116,7 +128,7 @@ impl<S: Source> Copier<S> {
         let Some(fence) = page.fence.clone() else {
             return Err(PipelineError::internal("a page of a fenced snapshot came without its fence"));
         };
-        let staged = stage(&self.mapping, page, Utc::now().timestamp_micros(), self.settings.zone);
+        let staged = stage(&self.declared, page, Utc::now().timestamp_micros());
         let id = self.ledger.call(move |ledger| ledger.append_page(copy, &staged)).await?;
         Ok(WaitingPage { id, fence })
     }

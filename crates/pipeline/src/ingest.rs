@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use change::{Batch, Change, Page, Row, RowKey, Transaction};
-use chrono::{DateTime, Datelike};
+use change::{Batch, Change, Operation, Page, Row, RowKey, Transaction};
 use chrono_tz::Tz;
-use ledger::{Captured, Entry, Ingest, RejectedRow, StagedPage, StagedRows};
-use normalizer::{Mapping, Normalized, NormalizedRow, Rejection, Rows};
+use ledger::{Captured, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined};
+use normalizer::{Mapping, NormalizedRow, Rejection, Rows, Table, Tables};
 
 use crate::error::PipelineError;
 
 /// Turns a piece of the log into what the ledger stores of it.
-pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Ingest {
+pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ingest {
     let mut ingest = Ingest {
         captured: Vec::with_capacity(batch.changes.len()),
         rejected: Vec::new(),
@@ -20,39 +19,67 @@ pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Inges
         captured_at,
     };
     for change in batch.changes {
-        let entry = match normalizer::normalize(mapping, &change) {
-            Normalized::Unchanged | Normalized::BeforeFloor => continue,
-            Normalized::Record(status_change) => Entry::Record(status_change),
-            Normalized::Candidate(status_change) => Entry::Candidate(status_change),
-            Normalized::Amended(status_change) => Entry::Amended(status_change),
-            Normalized::Deletion { status_id, modified_at } => Entry::Deletion { status_id, modified_at },
-            Normalized::Departure { status_id, modified_at } => Entry::Departure { status_id, modified_at },
-            Normalized::Rejected(rejection) => {
+        let Some(table) = declared.tables().table(change.table) else { continue };
+        let id = declared.id(change.table);
+        if table.is_joined() || !table.mirrors.is_empty() {
+            ingest.captured.push(unjoined(declared, table, &change));
+        }
+        let Some(mapped) = table.mapped.as_ref().filter(|_| !table.is_joined()) else { continue };
+        let mapping = &mapped.mapping;
+        let entry = match Entry::of(normalizer::normalize(mapping, &change)) {
+            Ok(None) => continue,
+            Ok(Some(entry)) => entry,
+            Err(rejection) => {
                 let broken = rejection.request.clone();
-                ingest.rejected.push(rejected_change(mapping, &change, rejection));
+                ingest.rejected.push(rejected_change((id, mapping), &change, rejection));
                 match broken {
                     Some(request) => Entry::Broken(request),
                     None => continue,
                 }
             }
         };
-        ingest.captured.push(captured(entry, change));
+        ingest.captured.push(captured(id, entry, change));
     }
     ingest
 }
 
-fn captured(entry: Entry, change: Change) -> Captured {
+/// A row that is joined when it is settled, or that others are joined to. The ledger learns of it whatever it says.
+fn unjoined(declared: &Declared, table: &Table, change: &Change) -> Captured {
+    let is_parent = !table.mirrors.is_empty();
+    let former = change.before.as_ref().filter(|_| is_parent && change.operation == Operation::Update);
+    let entry = Entry::Unjoined(Unjoined {
+        shape: declared.shape(change.table),
+        operation: change.operation,
+        row: normalizer::whole_row(change).map(std::borrow::Cow::into_owned),
+        former: former.cloned(),
+        is_child: table.is_joined(),
+    });
+    Captured {
+        table: declared.id(change.table),
+        entry,
+        row_key: change.key.clone(),
+        old_row_key: change.old_key.clone(),
+        transaction: change.transaction.clone(),
+    }
+}
+
+fn captured(table: TableId, entry: Entry, change: Change) -> Captured {
     let (row_key, old_row_key) = match entry {
         // The row that left was known by the key that it had.
         Entry::Departure { .. } => (change.old_key.or(change.key), None),
         _ => (change.key, change.old_key),
     };
-    Captured { entry, row_key, old_row_key, transaction: change.transaction }
+    Captured { table, entry, row_key, old_row_key, transaction: change.transaction }
 }
 
-fn rejected_change(mapping: &Mapping, change: &Change, rejection: Rejection) -> RejectedRow {
+fn rejected_change(
+    (table, mapping): (TableId, &Mapping),
+    change: &Change,
+    rejection: Rejection,
+) -> RejectedRow {
     let transaction: &Arc<Transaction> = &change.transaction;
     RejectedRow {
+        table,
         code: rejection.code,
         reason: rejection.reason,
         request: rejection.request,
@@ -64,51 +91,68 @@ fn rejected_change(mapping: &Mapping, change: &Change, rejection: Rejection) -> 
 }
 
 /// Turns a page of a snapshot into what the ledger stores of it; `moment` is when the copy was made.
-pub(crate) fn stage(mapping: &Mapping, page: Page, moment: i64, zone: Tz) -> StagedPage {
+pub(crate) fn stage(declared: &Declared, page: Page, moment: i64) -> StagedPage {
+    let id = declared.id(page.table);
     let mut staged = StagedPage {
-        rows: StagedRows::with_capacity(page.rows.len()),
-        rejected: Vec::new(),
+        table: id,
         scanned: page.rows.len() as u64,
         fence: page.fence,
         cursor: page.cursor,
         at: moment,
+        ..StagedPage::default()
     };
+    let Some(table) = declared.tables().table(page.table) else { return staged };
+    if table.is_joined() || !table.mirrors.is_empty() {
+        let shape = declared.shape(page.table);
+        page.rows.iter().for_each(|(row, key)| staged.unjoined.push(shape, row, key.as_ref()));
+    }
+    let Some(mapped) = table.mapped.as_ref().filter(|_| !table.is_joined()) else { return staged };
+    staged.rows = StagedRows::with_capacity(page.rows.len());
     for (row, key) in page.rows {
-        match normalizer::normalize_row(mapping, &row, moment) {
-            NormalizedRow::BeforeFloor | NormalizedRow::LeftOut => {}
-            NormalizedRow::Record(change) => {
-                let month = month_of(change.opening_at, zone);
-                staged.rows.push(&change, month, key.as_ref());
-            }
-            NormalizedRow::Rejected(rejection) => {
-                let key = key.filter(|_| mapping.rows() == Rows::History);
-                staged.rejected.push(rejected_row(mapping, (&row, key), rejection, moment));
-            }
-        }
+        take(&mut staged, (&mapped.mapping, declared.tables().zone()), &row, key);
     }
     staged
 }
 
+/// Adds a row as its mapping reads it.
+pub(crate) fn take(staged: &mut StagedPage, (mapping, zone): (&Mapping, Tz), row: &Row, key: Option<RowKey>) {
+    match normalizer::normalize_row(mapping, row, staged.at) {
+        NormalizedRow::BeforeFloor | NormalizedRow::LeftOut => {}
+        NormalizedRow::Record(change) => {
+            let month = normalizer::month_of(change.opening_at, zone);
+            staged.rows.push(&change, month, key.as_ref());
+        }
+        NormalizedRow::Rejected(rejection) => {
+            let key = key.filter(|_| mapping.rows() == Rows::History);
+            let rejected = rejected_row((staged.table, mapping), (row, key), rejection, staged.at);
+            staged.rejected.push(rejected);
+        }
+    }
+}
+
 /// Whether a row of a history came without the key that tells it apart.
-pub(crate) fn lacks_keys<'a>(mapping: &Mapping, mut keys: impl Iterator<Item = Option<&'a RowKey>>) -> bool {
-    mapping.rows() == Rows::History && keys.any(|key| key.is_none())
+pub(crate) fn lacks_key(table: Option<&Table>, key: Option<&RowKey>) -> bool {
+    let mapped = table.and_then(|table| table.mapped.as_ref());
+    key.is_none() && mapped.is_some_and(|mapped| mapped.mapping.rows() == Rows::History)
 }
 
 /// Fails for a page of a history whose rows cannot be told apart.
-pub(crate) fn require_keys(mapping: &Mapping, page: &Page) -> Result<(), PipelineError> {
-    if lacks_keys(mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
+pub(crate) fn require_keys(tables: &Tables, page: &Page) -> Result<(), PipelineError> {
+    let table = tables.table(page.table);
+    if page.rows.iter().any(|(_, key)| lacks_key(table, key.as_ref())) {
         return Err(PipelineError::no_key());
     }
     Ok(())
 }
 
 fn rejected_row(
-    mapping: &Mapping,
+    (table, mapping): (TableId, &Mapping),
     (row, row_key): (&Row, Option<RowKey>),
     rejection: Rejection,
     moment: i64,
 ) -> RejectedRow {
     RejectedRow {
+        table,
         code: rejection.code,
         reason: rejection.reason,
         request: rejection.request,
@@ -117,13 +161,4 @@ fn rejected_row(
         position: None,
         at: moment,
     }
-}
-
-/// The month of opening as yyyymm in `zone`, by which a backfill is cut and counted.
-#[must_use]
-pub fn month_of(opening_at: i64, zone: Tz) -> u32 {
-    DateTime::from_timestamp_micros(opening_at).map_or(0, |moment| {
-        let local = moment.with_timezone(&zone);
-        u32::try_from(local.year()).unwrap_or(0) * 100 + local.month()
-    })
 }

@@ -62,7 +62,6 @@ pub use audit::{Auditor, Comparison, Told};
 pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
 pub use error::PipelineError;
 pub use health::{Alert, Health, SourceState};
-pub use ingest::month_of;
 pub use ledger_thread::LedgerThread;
 pub use pipeline::{BackfillRange, Deliveries, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use change::Source;
 use chrono::Utc;
-use chrono_tz::Tz;
 use delivery::Delivery;
-use ledger::{BackfillState, CopyKind, Discard, Ledger, LedgerErrorKind, NewCopy, Repair, RepairAt};
-use normalizer::Mapping;
+use ledger::{
+    BackfillState, CopyKind, Declared, Discard, Ledger, LedgerErrorKind, NewCopy, Repair, RepairAt,
+};
+use normalizer::Tables;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,8 +37,8 @@ const OPEN_TRANSACTION_CHECK: Duration = Duration::from_millis(50);
 pub struct Parts<S> {
     /// The database.
     pub source: S,
-    /// What its rows mean.
-    pub mapping: Mapping,
+    /// Its tables, and what their rows mean.
+    pub tables: Tables,
     /// The ledger, opened for writing.
     pub ledger: Ledger,
     /// The folder of the ledger.
@@ -84,18 +85,19 @@ impl Pipeline {
     /// Starts all loops.
     ///
     /// # Errors
-    /// When the operating system gives no thread for the ledger.
+    /// When the ledger was filled with other rows than the tables are said to hold, or cannot be written; when the
+    /// operating system gives no thread for it.
     pub fn start<S: Source>(parts: Parts<S>, engine: &'static str) -> Result<Self, PipelineError> {
-        let Parts { source, mapping, ledger, ledger_dir, delivery, settings, deliveries: what } = parts;
+        let Parts { source, tables, mut ledger, ledger_dir, delivery, settings, deliveries: what } = parts;
+        let declared = ledger.declare_tables(Arc::new(tables))?;
         let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (room, pulse) = (Room::new(settings.upkeep.ledger_bytes_max), Pulse::default());
-        let zone = settings.capture.zone;
-        let (mapping_sender, mapping) = watch::channel(Arc::new(mapping));
+        let (declared_sender, declared) = watch::channel(declared);
         let capture = Capture {
             source: Arc::new(source),
-            mapping,
+            declared,
             ledger: ledger.clone(),
             health: health.clone(),
             settings: settings.capture,
@@ -123,8 +125,8 @@ impl Pipeline {
         if what != Deliveries::None {
             tasks.spawn(deliveries.run(stop.clone()));
         }
-        let mapping = Arc::new(mapping_sender);
-        let requests = Requests { ledger, health, pulse, jobs, news, copy_asked, engine, mapping, zone };
+        let declared = Arc::new(declared_sender);
+        let requests = Requests { ledger, health, pulse, jobs, news, copy_asked, engine, declared };
         Ok(Self { requests, stop, tasks })
     }
 
@@ -166,8 +168,7 @@ pub struct Requests {
     news: watch::Receiver<BackfillNews>,
     copy_asked: Arc<Notify>,
     engine: &'static str,
-    mapping: Arc<watch::Sender<Arc<Mapping>>>,
-    zone: Tz,
+    declared: Arc<watch::Sender<Declared>>,
 }
 
 impl Requests {
@@ -195,18 +196,18 @@ impl Requests {
     ///
     /// # Errors
     /// When `mended` needs other columns or other rows than the running loops read, or when the ledger fails.
-    pub async fn retry_quarantine(&self, mended: Mapping) -> Result<RetryReport, PipelineError> {
-        let present = self.mapping.borrow().clone();
-        let same_rows = mended.condition() == present.condition() && mended.rows() == present.rows();
-        if mended.columns() != present.columns() || !same_rows {
+    pub async fn retry_quarantine(&self, mended: Tables) -> Result<RetryReport, PipelineError> {
+        let present = self.declared.borrow().clone();
+        if !mended.reads_as(present.tables()) {
             return Err(PipelineError::refused(
                 "the mended configuration needs other columns, or other rows, than the running daemon reads",
                 "restart the daemon, then run `bitacora quarantine retry` again",
             ));
         }
         let mended = Arc::new(mended);
-        self.mapping.send_replace(mended.clone());
-        let report = retry_quarantine(&self.ledger, &mended, self.zone).await?;
+        let declared = self.ledger.call(move |ledger| ledger.declare_tables(mended)).await?;
+        self.declared.send_replace(declared.clone());
+        let report = retry_quarantine(&self.ledger, &declared).await?;
         self.show_quarantine().await?;
         Ok(report)
     }
@@ -322,7 +323,7 @@ impl Requests {
     async fn ask_backfill(&self, range: BackfillRange) -> Result<BackfillState, PipelineError> {
         let now = Utc::now().timestamp_micros();
         if range.restart {
-            let copy = NewCopy { kind: CopyKind::Again, exact: false, at: now };
+            let copy = NewCopy { kind: CopyKind::Again, exact: false, tables: None, at: now };
             self.ledger
                 .call(move |ledger| {
                     if ledger.checkpoint()?.is_none() || ledger.unfinished_copy()?.is_some() {

@@ -1,13 +1,11 @@
 //! Quarantined items, mapped or sent again after a mend.
 
 use chrono::Utc;
-use chrono_tz::Tz;
-use ledger::{Resolution, RowForRetry};
-use normalizer::{Mapping, NormalizedRow};
+use ledger::{Declared, Resolution, RowForRetry};
+use normalizer::{NormalizedRow, Rejection};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PipelineError;
-use crate::ingest::month_of;
 use crate::ledger_thread::LedgerThread;
 use crate::upkeep::settle_all;
 
@@ -29,7 +27,7 @@ pub struct RetryReport {
     pub records: u64,
 }
 
-/// Maps every quarantined row again with `mapping` and puts refused records back into the delta.
+/// Maps every quarantined row again as `declared` says and puts refused records back into the delta.
 ///
 /// A row that is retried leaves as the next record of its request, with its own date of modification:
 /// statuses that came after it may have left before.
@@ -38,8 +36,7 @@ pub struct RetryReport {
 /// When the ledger fails.
 pub async fn retry_quarantine(
     ledger: &LedgerThread,
-    mapping: &Mapping,
-    zone: Tz,
+    declared: &Declared,
 ) -> Result<RetryReport, PipelineError> {
     let mut report = RetryReport::default();
     let mut after = 0;
@@ -47,8 +44,16 @@ pub async fn retry_quarantine(
         let rows = ledger.call(move |ledger| ledger.rows_for_retry(after, ROWS_AT_ONCE)).await?;
         let Some(last) = rows.last() else { break };
         after = last.id;
-        let resolutions: Vec<(i64, Resolution)> =
-            rows.iter().map(|row| (row.id, resolve(mapping, row, zone, &mut report))).collect();
+        let rows = ledger
+            .call(move |ledger| {
+                let completed = |row: RowForRetry| Ok((ledger.complete_row(&row)?, row));
+                rows.into_iter().map(completed).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        let resolutions: Vec<(i64, Resolution)> = rows
+            .iter()
+            .map(|(whole, row)| (row.id, resolve(declared, row, whole.as_deref(), &mut report)))
+            .collect();
         let now = Utc::now().timestamp_micros();
         ledger
             .call(move |ledger| {
@@ -62,11 +67,24 @@ pub async fn retry_quarantine(
     Ok(report)
 }
 
-fn resolve(mapping: &Mapping, row: &RowForRetry, zone: Tz, report: &mut RetryReport) -> Resolution {
-    match normalizer::normalize_stored(mapping, &row.row, row.at) {
+/// What becomes of a row; `whole` is the row with its parents' columns, or why it has none.
+fn resolve(
+    declared: &Declared,
+    row: &RowForRetry,
+    whole: Result<&str, &Rejection>,
+    report: &mut RetryReport,
+) -> Resolution {
+    let tables = declared.tables();
+    let mapped = declared.number(row.table).and_then(|table| tables.table(table)?.mapped.as_ref());
+    let normalized = match (mapped, whole) {
+        (_, Err(rejection)) => NormalizedRow::Rejected(rejection.clone()),
+        (Some(mapped), Ok(whole)) => normalizer::normalize_stored(&mapped.mapping, whole, row.at),
+        (None, Ok(_)) => NormalizedRow::Rejected(normalizer::missing_table("")),
+    };
+    match normalized {
         NormalizedRow::Record(change) => {
             report.mapped += 1;
-            let month = month_of(change.opening_at, zone);
+            let month = normalizer::month_of(change.opening_at, tables.zone());
             Resolution::Mapped { change, month }
         }
         NormalizedRow::BeforeFloor => {

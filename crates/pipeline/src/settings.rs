@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use delivery::{Precision, RetryPolicy};
 
 use crate::schedule::Schedule;
@@ -29,14 +28,12 @@ pub struct CaptureSettings {
     pub snapshot_max: Duration,
     /// Rows of the table read per second at most, to spare the database.
     pub rows_per_second: Option<u32>,
-    /// The zone whose months the backfill counts.
-    pub zone: Tz,
     /// Where a ledger without a position begins; `None` for the log's present end.
     pub from: Option<change::Position>,
     /// Gives up at the first error that only an operator can mend, and at an unreachable server: right for
     /// a command that someone watches, wrong for a daemon.
     pub fail_fast: bool,
-    /// Whether a log that was lost is mended; else it is an error.
+    /// Whether a log that was lost is mended, which else is an error, and tables that are new are copied.
     pub repairs: bool,
 }
 

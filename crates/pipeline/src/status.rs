@@ -2,7 +2,7 @@
 
 use change::Retention;
 use chrono::{DateTime, SecondsFormat, Utc};
-use ledger::{FlushKind, LedgerError, Queries};
+use ledger::{FlushKind, LedgerError, Queries, TableId};
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Alert, Inner, SourceState};
@@ -24,6 +24,9 @@ pub struct Status {
     pub backfill: BackfillReport,
     /// What was put aside with its reason.
     pub quarantine: QuarantineStatus,
+    /// The tables, by what each has put aside.
+    #[serde(default)]
+    pub tables: Vec<TableStatus>,
     /// Losses of the log, and how they were mended.
     pub gaps: Vec<GapStatus>,
     /// What an operator must know of now.
@@ -110,6 +113,18 @@ pub struct QuarantineStatus {
     pub rows: u64,
     /// Records that the dashboard refuses.
     pub records: u64,
+    /// Rows that wait for the row of another table that they belong to.
+    #[serde(default)]
+    pub waiting: u64,
+}
+
+/// A table of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// The table, as the configuration names it.
+    pub table: String,
+    /// Its rows and records in quarantine.
+    pub quarantine: u64,
 }
 
 /// A loss of the log.
@@ -168,10 +183,24 @@ pub fn status(
             waiting: backfill.waiting + backfill.sending,
             skipped: backfill.skipped,
         },
-        quarantine: QuarantineStatus { rows: quarantine.rows, records: quarantine.records },
+        quarantine: QuarantineStatus {
+            rows: quarantine.rows,
+            records: quarantine.records,
+            waiting: ledger.waiting_rows()?,
+        },
+        tables: tables(ledger)?,
         gaps: gaps(ledger)?,
         alerts: view.alerts().cloned().collect(),
     })
+}
+
+fn tables(ledger: &Queries) -> Result<Vec<TableStatus>, LedgerError> {
+    let quarantined = ledger.quarantined_by_table()?;
+    let status = |(id, table): (TableId, String)| TableStatus {
+        table,
+        quarantine: quarantined.get(&id).copied().unwrap_or_default(),
+    };
+    Ok(ledger.table_names()?.into_iter().map(status).collect())
 }
 
 fn last_flush(ledger: &Queries) -> Result<Option<LastFlush>, LedgerError> {

@@ -16,7 +16,7 @@ use crate::capture::Capture;
 use crate::copier::{WaitingPage, places};
 use crate::error::PipelineError;
 use crate::health::SourceState;
-use crate::ingest::{ingest, lacks_keys};
+use crate::ingest::{ingest, lacks_key};
 use crate::ledger_thread::Stored;
 use crate::upkeep::settle_all;
 
@@ -91,12 +91,13 @@ impl<'a, S: Source> Pump<'a, S> {
         }
         let position = batch.position.clone();
         let facts = (batch.changes.last().map(|change| change.transaction.committed_at), batch.caught_up);
-        let mapping = self.capture.mapping.borrow().clone();
-        let inserted = batch.changes.iter().filter(|change| change.operation != Operation::Delete);
-        if lacks_keys(&mapping, inserted.map(|change| change.key.as_ref())) {
+        let declared = self.capture.declared.borrow().clone();
+        let tables = declared.tables();
+        let mut inserted = batch.changes.iter().filter(|change| change.operation != Operation::Delete);
+        if inserted.any(|change| lacks_key(tables.table(change.table), change.key.as_ref())) {
             return Err(PipelineError::no_key());
         }
-        let ingest = ingest(&mapping, batch, Utc::now().timestamp_micros());
+        let ingest = ingest(&declared, batch, Utc::now().timestamp_micros());
         let rejected = ingest.rejected.len();
         let durable = self.capture.ledger.append(ingest).await?;
         self.in_flight.push_back(Box::pin(wait_durable(durable, position.clone(), facts)));
@@ -113,9 +114,11 @@ impl<'a, S: Source> Pump<'a, S> {
     fn tell(&mut self, incident: &Incident) {
         let health = &self.capture.health;
         match incident {
-            Incident::Truncated { position } => {
+            Incident::Truncated { table, position } => {
+                let declared = self.capture.declared.borrow().clone();
+                let name = declared.tables().table(*table).map_or("", |table| table.name.as_str());
                 let what = format!(
-                    "the table was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
+                    "table {name} was truncated at {position}: nothing is sent for the rows that went away, and what was captured before stays"
                 );
                 let hint = "tell the dashboard's team if the requests are really gone; `bitacora status` goes on counting what is captured".into();
                 health.raise("truncated", what, Some(hint));
@@ -167,9 +170,9 @@ impl<'a, S: Source> Pump<'a, S> {
         let (sender, pages) = mpsc::channel(waiting.len() + 4);
         let places = places();
         let copier = self.capture.copier();
-        let (copy_id, cursor, reader_places) = (copy.id, copy.cursor.clone(), places.clone());
+        let (read, reader_places) = (copy.clone(), places.clone());
         let mut reader = JoinSet::new();
-        reader.spawn(async move { copier.copy_pages(copy_id, cursor, sender, reader_places).await });
+        reader.spawn(async move { copier.copy_pages(read, sender, reader_places).await });
         let waiting = waiting.into_iter().map(|(id, fence)| WaitingPage { id, fence }).collect();
         self.fenced = Some(FencedCopy { copy, pages, places, reader, waiting, all_read: false });
         Ok(())
@@ -222,7 +225,8 @@ impl<'a, S: Source> Pump<'a, S> {
         tracing::info!("the copy of the table is complete");
         self.show_state();
         self.capture.captured.notify_one();
-        Ok(())
+        self.capture.copy_new_tables().await?;
+        self.resume_fenced_copy().await
     }
 
     fn show_state(&self) {

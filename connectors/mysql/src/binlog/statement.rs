@@ -1,6 +1,6 @@
-//! What a logged statement means for the table, as far as its first words tell.
+//! What a logged statement means for our tables, as far as its first words tell.
 //!
-//! This is no parser: where it is in doubt whether a statement changed rows of the table, it says yes.
+//! This is no parser: where it is in doubt whether a statement changed rows of one of them, it says yes.
 
 use super::group::Xid;
 
@@ -26,36 +26,42 @@ pub(crate) enum Meaning {
     XaRollback(Xid),
     /// Nothing for the log's reader.
     Aside,
-    /// The table was emptied, by `TRUNCATE` or `DROP`.
-    Emptied,
-    /// Rows of the table may have changed, and no row event tells how.
+    /// Tables of ours, by their numbers, were emptied, by `TRUNCATE` or `DROP`.
+    Emptied(Vec<u16>),
+    /// Rows of a table of ours may have changed, and no row event tells how.
     Changed,
     /// Rows of other tables changed.
     ChangedOther,
-    /// A definition changed: of the table, or of something else.
+    /// A definition changed: of tables of ours, or of something else.
     Defined {
-        /// Whether the statement names the table.
-        ours: bool,
+        /// The numbers of our tables that the statement names.
+        ours: Vec<u16>,
         /// Whether rows follow, and then a commit.
         opens: bool,
     },
 }
 
-/// The table whose changes matter.
+/// The tables whose changes matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subject {
-    /// Its database.
-    pub(crate) database: String,
-    /// Its name.
-    pub(crate) table: String,
+pub(crate) struct Subjects {
+    /// Database and name of each, at the place of its number.
+    pub(crate) tables: Vec<(String, String)>,
     /// Whether case counts in names: `lower_case_table_names` is 0.
     pub(crate) case_counts: bool,
 }
 
-impl Subject {
-    /// Whether these are its names.
-    pub(crate) fn is(&self, database: &[u8], table: &[u8]) -> bool {
-        self.same(&self.table, table) && self.same(&self.database, database)
+impl Subjects {
+    /// The number of the table with these names.
+    pub(crate) fn find(&self, database: &[u8], table: &[u8]) -> Option<u16> {
+        self.those(|own, name| self.same(name, table) && self.same(own, database)).next()
+    }
+
+    /// The numbers of those whose database and name are as asked for.
+    fn those(&self, is: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = u16> {
+        (0..)
+            .zip(&self.tables)
+            .filter(move |(_, (database, name))| is(database, name))
+            .map(|(number, _)| number)
     }
 
     fn same(&self, own: &str, other: &[u8]) -> bool {
@@ -63,17 +69,26 @@ impl Subject {
             || (!self.case_counts && own.to_lowercase() == String::from_utf8_lossy(other).to_lowercase())
     }
 
-    /// Whether the words name it: its own name, alone in its database or behind its database's.
-    fn is_named(&self, words: &[Word], session: &[u8]) -> bool {
-        words.iter().enumerate().any(|(index, word)| {
-            let before = index.checked_sub(2).and_then(|first| words.get(first..index));
-            let database = match before {
-                Some([Word::Name(database), Word::Mark('.')]) => database.as_bytes(),
-                _ => session,
-            };
-            matches!(word, Word::Name(name) if self.same(&self.table, name.as_bytes()))
-                && self.same(&self.database, database)
-        })
+    /// Those that the words name: by their own name, alone in their database or behind their database's.
+    fn named(&self, words: &[Word], session: &[u8]) -> Vec<u16> {
+        let is_named = |own: &str, table: &str| {
+            words.iter().enumerate().any(|(index, word)| {
+                let before = index.checked_sub(2).and_then(|first| words.get(first..index));
+                let database = match before {
+                    Some([Word::Name(database), Word::Mark('.')]) => database.as_bytes(),
+                    _ => session,
+                };
+                matches!(word, Word::Name(name) if self.same(table, name.as_bytes()))
+                    && self.same(own, database)
+            })
+        };
+        self.those(is_named).collect()
+    }
+
+    /// Those that are in the database that the words drop.
+    fn dropped(&self, words: &[Word]) -> Vec<u16> {
+        let Some(Word::Name(dropped)) = words.last() else { return Vec::new() };
+        self.those(|own, _| self.same(own, dropped.as_bytes())).collect()
     }
 }
 
@@ -86,7 +101,7 @@ enum Word {
 }
 
 /// What a statement in a session with this database means.
-pub(crate) fn meaning(text: &str, session: &[u8], subject: &Subject) -> Meaning {
+pub(crate) fn meaning(text: &str, session: &[u8], subjects: &Subjects) -> Meaning {
     // The few that nearly every transaction has.
     match text {
         "BEGIN" => return Meaning::Begin,
@@ -98,7 +113,10 @@ pub(crate) fn meaning(text: &str, session: &[u8], subject: &Subject) -> Meaning 
         Some(Word::Name(name)) => name.to_ascii_uppercase(),
         _ => String::new(),
     };
-    let ours = || subject.is_named(&words, session);
+    let ours = || subjects.named(&words, session);
+    let emptied = |tables: Vec<u16>| {
+        if tables.is_empty() { defined(tables, text) } else { Meaning::Emptied(tables) }
+    };
     match (word(0).as_str(), word(1).as_str()) {
         ("BEGIN", _) | ("START", "TRANSACTION") => Meaning::Begin,
         ("COMMIT", _) => Meaning::Commit,
@@ -109,25 +127,24 @@ pub(crate) fn meaning(text: &str, session: &[u8], subject: &Subject) -> Meaning 
         ("XA", "COMMIT") => Meaning::XaCommit(xid(&words)),
         ("XA", "ROLLBACK") => Meaning::XaRollback(xid(&words)),
         ("XA" | "SAVEPOINT" | "RELEASE" | "SET", _) => Meaning::Aside,
-        ("TRUNCATE", _) if ours() => Meaning::Emptied,
-        ("DROP", "TABLE") if ours() => Meaning::Emptied,
-        ("DROP", "DATABASE" | "SCHEMA") if drops_database(&words, subject) => Meaning::Emptied,
+        ("TRUNCATE", _) | ("DROP", "TABLE") => emptied(ours()),
+        ("DROP", "DATABASE" | "SCHEMA") => emptied(subjects.dropped(&words)),
         (
             "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "CALL" | "WITH" | "MERGE" | "SELECT" | "DO",
             _,
         ) => {
-            if ours() {
-                Meaning::Changed
-            } else {
+            if ours().is_empty() {
                 Meaning::ChangedOther
+            } else {
+                Meaning::Changed
             }
         }
-        _ => Meaning::Defined { ours: ours(), opens: text.trim_end().ends_with("START TRANSACTION") },
+        _ => defined(ours(), text),
     }
 }
 
-fn drops_database(words: &[Word], subject: &Subject) -> bool {
-    matches!(words.last(), Some(Word::Name(name)) if subject.same(&subject.database, name.as_bytes()))
+fn defined(ours: Vec<u16>, text: &str) -> Meaning {
+    Meaning::Defined { ours, opens: text.trim_end().ends_with("START TRANSACTION") }
 }
 
 /// The name behind `XA COMMIT`, such as `X'6162',X'63',1`.
@@ -219,12 +236,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn subject() -> Subject {
-        Subject { database: "tramites".to_owned(), table: "solicitudes".to_owned(), case_counts: true }
+    fn subjects() -> Subjects {
+        let table = |database: &str, name: &str| (database.to_owned(), name.to_owned());
+        let tables =
+            vec![table("tramites", "solicitudes"), table("archivo", "pasos"), table("tramites", "pagos")];
+        Subjects { tables, case_counts: true }
     }
 
     fn read(text: &str) -> Meaning {
-        meaning(text, b"tramites", &subject())
+        meaning(text, b"tramites", &subjects())
     }
 
     #[test]
@@ -271,33 +291,38 @@ mod tests {
 
     #[test]
     fn emptying_the_table_is_told_from_emptying_another() {
-        for text in [
-            "TRUNCATE TABLE solicitudes",
-            "truncate solicitudes",
-            "DROP TABLE IF EXISTS `x`,`solicitudes`",
-            "DROP DATABASE `tramites`",
-        ] {
-            assert_eq!(read(text), Meaning::Emptied, "{text}");
+        for text in
+            ["TRUNCATE TABLE solicitudes", "truncate solicitudes", "DROP TABLE IF EXISTS `x`,`solicitudes`"]
+        {
+            assert_eq!(read(text), Meaning::Emptied(vec![0]), "{text}");
         }
-        for text in ["TRUNCATE otra", "DROP TABLE otra.solicitudes", "DROP DATABASE otra"] {
-            assert_eq!(read(text), Meaning::Defined { ours: false, opens: false }, "{text}");
+        for (text, tables) in [
+            ("TRUNCATE archivo.pasos", vec![1]),
+            ("DROP TABLE pagos, `x`, archivo . pasos, solicitudes", vec![0, 1, 2]),
+            ("DROP DATABASE `tramites`", vec![0, 2]),
+        ] {
+            assert_eq!(read(text), Meaning::Emptied(tables), "{text}");
+        }
+        for text in ["TRUNCATE otra", "TRUNCATE pasos", "DROP TABLE otra.solicitudes", "DROP DATABASE otra"] {
+            assert_eq!(read(text), Meaning::Defined { ours: Vec::new(), opens: false }, "{text}");
         }
     }
 
     #[test]
     fn definitions_are_told_with_whether_they_touch_the_table() {
-        let defined = |ours, opens| Meaning::Defined { ours, opens };
-        assert_eq!(read("ALTER TABLE solicitudes ADD x int"), defined(true, false));
-        assert_eq!(read("RENAME TABLE x TO y, tramites._gho TO tramites.solicitudes"), defined(true, false));
-        assert_eq!(read("CREATE TABLE `copia` (`id` int) START TRANSACTION"), defined(false, true));
-        assert_eq!(read("GRANT SELECT ON *.* TO u"), defined(false, false));
+        let defined = |ours: &[u16], opens| Meaning::Defined { ours: ours.to_vec(), opens };
+        assert_eq!(read("ALTER TABLE solicitudes ADD x int"), defined(&[0], false));
+        assert_eq!(read("RENAME TABLE x TO y, tramites._gho TO tramites.pagos"), defined(&[2], false));
+        assert_eq!(read("RENAME TABLE pagos TO viejos, archivo.pasos TO pagos"), defined(&[1, 2], false));
+        assert_eq!(read("CREATE TABLE `copia` (`id` int) START TRANSACTION"), defined(&[], true));
+        assert_eq!(read("GRANT SELECT ON *.* TO u"), defined(&[], false));
     }
 
     #[test]
     fn case_counts_only_where_the_server_says_so() {
-        let lenient = Subject { case_counts: false, ..subject() };
+        let lenient = Subjects { case_counts: false, ..subjects() };
         assert_eq!(meaning("UPDATE Solicitudes SET a=1", b"TRAMITES", &lenient), Meaning::Changed);
-        assert_eq!(meaning("UPDATE Solicitudes SET a=1", b"tramites", &subject()), Meaning::ChangedOther);
+        assert_eq!(meaning("UPDATE Solicitudes SET a=1", b"tramites", &subjects()), Meaning::ChangedOther);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The questions to the catalogue, which work on every supported version of both products.
 
-use change::{Scope, SourceError, SourceErrorKind};
+use change::{SourceError, SourceErrorKind, TableScope};
 
 use super::key::{self, IndexPart};
 use super::{Column, Kind, Lookup, MissingColumn, Table};
@@ -19,7 +19,7 @@ type Answer = Vec<Option<String>>;
 pub(crate) fn look_up(
     connection: &mut Connection,
     config: &MysqlConfig,
-    scope: &Scope,
+    scope: &TableScope,
 ) -> Result<Lookup, SourceError> {
     let (database, name) = parse_table_name(&scope.table, &config.database)?;
     let Some(entry) = entry(connection, &database, &name)? else {

@@ -1,6 +1,6 @@
 //! What our user may do: read the log, lock the table for a moment, and read it.
 
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::Table;
@@ -39,13 +39,19 @@ pub(super) fn log(subject: &Subject<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Whether an exact copy of the table can be begun.
-pub(super) fn lock(subject: &Subject<'_>, table: &Table) -> Finding {
-    let code = "lock_right";
+const LOCK: &str = "lock_right";
+
+/// Whether an exact copy of the tables can be begun.
+pub(super) fn locks(subject: &Subject<'_>, tables: &[&Table]) -> Vec<Finding> {
     if subject.server.flavour.is_mariadb() {
-        return Finding::pass(code, "this server tells a snapshot's place in the log without a lock");
+        return vec![Finding::pass(LOCK, "this server tells a snapshot's place in the log without a lock")];
     }
-    if subject.rights.locks {
+    tables.iter().map(|table| lock(subject, table)).collect()
+}
+
+fn lock(subject: &Subject<'_>, table: &Table) -> Finding {
+    let code = LOCK;
+    if subject.rights.locks(&table.database) {
         return Finding::pass(
             code,
             format!("user {} may lock {} for a moment", subject.account, table.quoted()),
@@ -54,8 +60,8 @@ pub(super) fn lock(subject: &Subject<'_>, table: &Table) -> Finding {
     Finding::warning(
         code,
         format!("user {} may not lock {} for a moment", subject.account, table.quoted()),
-        "a copy exactly as of a position in the log begins under such a lock; without it the table is copied in pages, \
-         which takes longer",
+        "a copy exactly as of a position in the log begins under such a lock; without it all tables are copied in \
+         pages, which takes longer",
     )
     .mended_by(rights::grant_lock(subject.account, &table.database).sql)
 }
@@ -64,7 +70,7 @@ pub(super) fn lock(subject: &Subject<'_>, table: &Table) -> Finding {
 pub(super) fn table(
     subject: &Subject<'_>,
     connection: &mut Connection,
-    table: &Table,
+    (scope, table): (&TableScope, &Table),
 ) -> Result<Vec<Finding>, SourceError> {
     let held = rights::ask_table(connection, table)?;
     let account = subject.account;
@@ -74,7 +80,7 @@ pub(super) fn table(
         rights::grant_select(account, &table.quoted(), &columns).sql
     } else {
         // The key may be among what is hidden: the statements find it.
-        setup::grant_script(subject.config, subject.scope, account)?
+        setup::grant_script(subject.config, scope, account)?
     };
     let mut findings = Vec::new();
     if held.unreadable.is_empty() {

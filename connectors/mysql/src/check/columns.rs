@@ -20,7 +20,7 @@ pub(super) fn findings(subject: &Subject<'_>, table: &Table) -> Vec<Finding> {
     if findings.is_empty() {
         let types: Vec<String> =
             table.mapped_columns().map(|column| format!("{} {}", column.name, column.data_type)).collect();
-        findings.push(Finding::pass("column_type", types.join(", ")));
+        findings.push(Finding::pass("column_type", format!("{}: {}", table.quoted(), types.join(", "))));
     }
     findings
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::Table;
 use crate::name::{quote_ident, quote_literal};
 use crate::wire::Connection;
+
+const CODE: &str = "foreign_key";
 
 /// What a foreign key does to our rows when the row that they refer to changes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,25 +38,26 @@ impl Follows {
 /// What a foreign key of InnoDB's does is not logged
 /// (<https://dev.mysql.com/doc/refman/8.4/en/innodb-and-mysql-replication.html>), unless the server carries it out
 /// above the engine, as newer ones do.
+pub(super) fn logged(subject: &Subject<'_>) -> Option<Finding> {
+    let logs = subject.server.setting("innodb_native_foreign_keys") == "OFF";
+    logs.then(|| Finding::pass(CODE, "the server logs what foreign keys do"))
+}
+
+/// What foreign keys of the table do without a word in the log.
 pub(super) fn findings(
-    subject: &Subject<'_>,
     connection: &mut Connection,
-    table: &Table,
+    (scope, table): (&TableScope, &Table),
 ) -> Result<Vec<Finding>, SourceError> {
-    let code = "foreign_key";
-    if subject.server.setting("innodb_native_foreign_keys") == "OFF" {
-        return Ok(vec![Finding::pass(code, "the server logs what foreign keys do")]);
-    }
     let is_mapped = |name: &str| table.mapped_columns().any(|column| column.name == name);
     let mut findings = Vec::new();
     for (name, key) in keys(connection, table)? {
-        let silent = key.silent(is_mapped, subject.scope.keys);
+        let silent = key.silent(is_mapped, scope.keys);
         if silent.is_empty() {
             continue;
         }
         findings.push(
             Finding::warning(
-                code,
+                CODE,
                 format!("foreign key {} of {} has {}", quote_ident(&name), table.quoted(), silent.join(" and ")),
                 "the server does not log what a foreign key changes by itself: such changes are found only by an audit",
             )
@@ -67,7 +70,9 @@ pub(super) fn findings(
         );
     }
     if findings.is_empty() {
-        findings.push(Finding::pass(code, "no foreign key changes mapped columns without a word in the log"));
+        let what =
+            format!("no foreign key of {} changes mapped columns without a word in the log", table.quoted());
+        findings.push(Finding::pass(CODE, what));
     }
     Ok(findings)
 }

@@ -4,7 +4,7 @@
 use change::{Finding, Severity};
 
 use super::Subject;
-use crate::catalog::Table;
+use crate::catalog::{self, Table};
 use crate::log_end::LogEnd;
 use crate::server::Server;
 
@@ -63,27 +63,28 @@ fn metadata(server: &Server) -> Finding {
     .mended_by(server.set("binlog_row_metadata", "FULL", true))
 }
 
-/// Without the whole row, neither what it was nor what it became is known.
-pub(super) fn row_image(subject: &Subject<'_>, table: &Table) -> Finding {
+/// Without the whole row, neither what it was nor what it became is known. It is one setting for all tables.
+pub(super) fn row_image(subject: &Subject<'_>, tables: &[&Table]) -> Finding {
     let server = subject.server;
     let image = server.setting("binlog_row_image");
     let code = "binlog_row_image";
     if image == "FULL" {
         return Finding::pass(code, "binlog_row_image is FULL");
     }
-    let large: Vec<&str> = table
-        .mapped_columns()
-        .chain(table.key_columns())
-        .filter(|column| column.data_type.ends_with("text") || column.data_type.ends_with("blob"))
-        .map(|column| column.name.as_str())
-        .collect();
-    if image == "NOBLOB" && large.is_empty() && !table.key.is_empty() {
+    let is_whole = |table: &&Table| {
+        let mut columns = table.mapped_columns().chain(table.key_columns());
+        let is_large = |data_type: &str| data_type.ends_with("text") || data_type.ends_with("blob");
+        !table.key.is_empty() && !columns.any(|column| is_large(&column.data_type))
+    };
+    let torn = tables.iter().copied().filter(|table| image != "NOBLOB" || !is_whole(table));
+    let torn = catalog::listed(torn);
+    if torn.is_empty() {
         let what = "binlog_row_image is NOBLOB, and no mapped column is a text or a blob";
         return Finding::pass(code, what);
     }
     Finding::error(
         code,
-        format!("binlog_row_image is {image}, expected FULL"),
+        format!("binlog_row_image is {image}, expected FULL for {torn}"),
         "the log holds only a part of each row: what is missing cannot be told, and the table would have to be read \
          anew; sessions that are open keep the old image until they connect again",
     )
@@ -182,11 +183,11 @@ fn cluster(server: &Server) -> Option<Finding> {
     })
 }
 
-/// Whether our database is among those that are logged.
-pub(super) fn filter(subject: &Subject<'_>, end: &LogEnd, database: &str) -> Option<Finding> {
+/// Whether a database of ours is among those that are logged.
+pub(super) fn filter(subject: &Subject<'_>, end: &LogEnd, database: &str) -> Finding {
     let code = "binlog_filter";
     let lists = |list: &str| list.split(',').any(|name| name.trim() == database);
-    let why = "changes of the table are not written to the log";
+    let why = "changes of its tables are not written to the log";
     let section = if subject.server.flavour.is_mariadb() { "mariadbd" } else { "mysqld" };
     if !end.only.is_empty() && !lists(&end.only) {
         let what = format!("binlog_do_db is {}, which leaves \"{database}\" out", end.only);
@@ -194,7 +195,7 @@ pub(super) fn filter(subject: &Subject<'_>, end: &LogEnd, database: &str) -> Opt
             "in the server's option file, under [{section}], add a line: binlog_do_db = {database}; then restart the \
              server"
         );
-        return Some(Finding::error(code, what, why).mended_by(mend));
+        return Finding::error(code, what, why).mended_by(mend);
     }
     if lists(&end.ignored) {
         let what = format!("binlog_ignore_db is {}, which leaves \"{database}\" out", end.ignored);
@@ -202,9 +203,9 @@ pub(super) fn filter(subject: &Subject<'_>, end: &LogEnd, database: &str) -> Opt
             "in the server's option file, under [{section}], remove the line: binlog_ignore_db = {database}; then \
              restart the server"
         );
-        return Some(Finding::error(code, what, why).mended_by(mend));
+        return Finding::error(code, what, why).mended_by(mend);
     }
-    Some(Finding::pass(code, format!("changes of \"{database}\" are logged")))
+    Finding::pass(code, format!("changes of \"{database}\" are logged"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Whether the table is one whose changes the log carries whole.
 
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::{Kind, MissingColumn, Table};
@@ -11,20 +11,39 @@ use change::nearest::suggestion;
 
 pub(super) fn absent(
     subject: &Subject<'_>,
+    scope: &TableScope,
     (database, name): (&str, &str),
     similar: &[String],
 ) -> Result<Vec<Finding>, SourceError> {
     let quoted = format!("{}.{}", quote_ident(database), quote_ident(name));
     let mend = match suggestion(similar) {
         Some(offer) => format!("set table in the [source] part: {offer}"),
-        None => setup::grant_script(subject.config, subject.scope, subject.account)?,
+        None => setup::grant_script(subject.config, scope, subject.account)?,
     };
     let what = format!("table {quoted} does not exist, or user {} may not see it", subject.account);
     Ok(vec![Finding::error("table", what, "nothing can be captured").mended_by(mend)])
 }
 
+/// The tables that are configured more than once, by whatever spelling.
+pub(super) fn twice(tables: &[&Table]) -> Vec<Finding> {
+    let seen =
+        |at: usize, table: &Table| tables.iter().take(at).any(|known| known.quoted() == table.quoted());
+    let again = tables.iter().enumerate().filter(|(at, table)| seen(*at, table));
+    again
+        .map(|(_, table)| {
+            let what = format!("{} is configured twice, expected once", table.quoted());
+            Finding::error("table", what, "its changes can be told under one mapping only")
+                .mended_by("take one of the two out of the [source] part")
+        })
+        .collect()
+}
+
 /// What the catalogue tells by itself.
-pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+pub(super) fn shape(
+    subject: &Subject<'_>,
+    (scope, table): (&TableScope, &Table),
+    missing: &[MissingColumn],
+) -> Vec<Finding> {
     let mut findings = vec![kind(table)];
     findings.extend(missing.iter().map(|column| missing_column(subject, table, column)));
     if missing.is_empty() {
@@ -33,7 +52,7 @@ pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColu
     }
     if !matches!(table.kind, Kind::Unfit(_)) {
         findings.push(engine(table));
-        findings.push(key(subject, table));
+        findings.push(key(scope, table));
     }
     findings
 }
@@ -82,7 +101,7 @@ fn engine(table: &Table) -> Finding {
     .mended_by(format!("ALTER TABLE {} ENGINE = InnoDB", table.quoted()))
 }
 
-fn key(subject: &Subject<'_>, table: &Table) -> Finding {
+fn key(scope: &TableScope, table: &Table) -> Finding {
     if !table.key.is_empty() {
         let columns: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
         let what = format!("{} has key {} ({})", table.quoted(), table.key_name, columns.join(", "));
@@ -93,7 +112,7 @@ fn key(subject: &Subject<'_>, table: &Table) -> Finding {
         "ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart",
         table.quoted()
     );
-    if subject.scope.keys {
+    if scope.keys {
         let why = "on_delete asks for deleted rows to be reported, and such a row could not be told from the others";
         return Finding::error("key", what, why).mended_by(mend);
     }
@@ -128,5 +147,6 @@ pub(super) fn uniqueness(connection: &mut Connection, table: &Table) -> Result<F
             table.quoted()
         )));
     };
-    Ok(Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&index))))
+    let what = format!("unique index {} of {} keeps requests apart", quote_ident(&index), table.quoted());
+    Ok(Finding::pass("request_id", what))
 }

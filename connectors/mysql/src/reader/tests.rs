@@ -1,12 +1,14 @@
 //! Against logs that real servers wrote: `captured/` holds whole files of MySQL 9.7 and MariaDB 10.11, with every kind
 //! of event that statements can provoke.
 
+use std::sync::Arc;
+
 use change::{Operation, Value};
 use proptest::prelude::*;
 
 use super::*;
 use crate::binlog::event::{CHECKSUM_BYTES, HEADER_BYTES};
-use crate::binlog::statement::Subject;
+use crate::binlog::statement::Subjects;
 use crate::catalog::{Collations, Column, Kind, Table};
 use crate::tables::Catalog;
 
@@ -63,13 +65,13 @@ fn catalog() -> Catalog {
         key_name: "PRIMARY".to_owned(),
         rows_estimate: None,
     };
-    let collations = Collations::of(&[(8, "latin1"), (45, "utf8mb4"), (255, "utf8mb4")]);
+    let collations = Arc::new(Collations::of(&[(8, "latin1"), (45, "utf8mb4"), (255, "utf8mb4")]));
     Catalog { table, collations, read_at: Place { file: FILE.into(), offset: 4 } }
 }
 
 fn reader() -> Reader {
-    let subject = Subject { database: "c".to_owned(), table: "solicitudes".to_owned(), case_counts: true };
-    let tables = Tables::new(subject, catalog(), true, Box::new(|| Ok(catalog())));
+    let subjects = Subjects { tables: vec![("c".to_owned(), "solicitudes".to_owned())], case_counts: true };
+    let tables = Tables::new(subjects, [(catalog(), true)], Box::new(|_| Ok(catalog())));
     Reader::new(tables, Tracker::new(Place { file: FILE.into(), offset: 4 }, None), None, Checksum::None)
 }
 

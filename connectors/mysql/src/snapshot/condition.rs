@@ -1,13 +1,13 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Days, Literal, Operator, Scope, Test};
+use change::{Days, Literal, Operator, TableScope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
 use crate::value_text::Kind;
 
 /// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
-pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+pub(super) fn filter(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
     let days = [since(columns, scope), within(columns, scope, opened)];
     let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
@@ -17,14 +17,14 @@ pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Opti
 /// Leaves out what was opened before the day, as far as the column can be compared with a day. Rows whose day is no
 /// day stay in: they are told to the operator, and years before 1000 stand for all of those
 /// (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
-fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
     let column = opening(columns, scope)?;
     let first = day(scope.since.as_ref()?.day);
     Some(format!("({column} >= {first} OR {})", no_day(&column)))
 }
 
 /// Leaves out what was opened on other days, likewise.
-fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+fn within(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
     let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
     let spans: Vec<String> = opened
         .iter()
@@ -34,7 +34,7 @@ fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> 
 }
 
 /// The quoted column of the opening, if it can be compared with a day.
-fn opening(columns: &[Column], scope: &Scope) -> Option<String> {
+fn opening(columns: &[Column], scope: &TableScope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     columns.iter().find(is_time).map(|column| quote_ident(&column.name))
@@ -118,7 +118,7 @@ mod tests {
             column("hora", "time", None),
         ];
         let condition = Some(condition);
-        let scope = Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition };
+        let scope = TableScope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition };
         filter(&columns, &scope, &[])
     }
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn only_the_days_that_are_asked_for_are_read() {
         let columns = [column("apertura", "datetime", None), column("hora", "time", None)];
-        let scope = |column: &str| Scope {
+        let scope = |column: &str| TableScope {
             table: "t".to_owned(),
             columns: Vec::new(),
             keys: false,

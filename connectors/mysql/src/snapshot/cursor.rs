@@ -1,4 +1,4 @@
-//! Where a page of a copy ends: the key of its last row, spelt so that the server compares it exactly.
+//! Where a page of a copy ends: its table, and the key of its last row, spelt so that the server compares it exactly.
 //!
 //! A key's text would not do. Texts are compared under the column's own collation, which the bytes in the column's
 //! own character set keep; an enumeration is ordered by its members' numbers; and a number's text must be a number
@@ -111,8 +111,9 @@ pub(super) fn after(parts: &[KeyPart], kept: &[String]) -> String {
     condition
 }
 
-pub(super) fn write(kept: &[String]) -> PageCursor {
-    let mut text = String::new();
+/// The cursor of a page of the table with this number.
+pub(super) fn write(table: u16, kept: &[String]) -> PageCursor {
+    let mut text = format!("{table}@");
     for value in kept {
         text.push_str(value);
         text.push(';');
@@ -120,23 +121,40 @@ pub(super) fn write(kept: &[String]) -> PageCursor {
     PageCursor::new(text)
 }
 
-/// Reads a cursor of a key of these parts.
+/// The number of the table whose page ends at the cursor, and the rest of it. A cursor that names no table is of the
+/// first: an earlier version wrote it, which read only one.
+///
+/// # Errors
+/// A schema error when it is no cursor.
+pub(super) fn table_of(cursor: &PageCursor) -> Result<(u16, &str), SourceError> {
+    let Some((number, key)) = cursor.as_str().split_once('@') else { return Ok((0, cursor.as_str())) };
+    let number =
+        number.parse().map_err(|_| unfit("the copy stopped at a place that names no table".to_owned()))?;
+    Ok((number, key))
+}
+
+/// Reads the rest of a cursor of a key of these parts.
 ///
 /// # Errors
 /// A schema error when it is a cursor of another key.
-pub(super) fn read(parts: &[KeyPart], cursor: &PageCursor) -> Result<Vec<String>, SourceError> {
-    let kept: Option<Vec<String>> = cursor
-        .as_str()
+pub(super) fn read(parts: &[KeyPart], key: &str) -> Result<Vec<String>, SourceError> {
+    let kept: Option<Vec<String>> = key
         .strip_suffix(';')
         .map(|text| text.split(';').map(str::to_owned).collect())
         .filter(|kept: &Vec<String>| kept.len() == parts.len())
         .filter(|kept| parts.iter().zip(kept).all(|(part, value)| part.accepts(value)));
     kept.ok_or_else(|| {
-        let context =
-            format!("the copy stopped at a key that does not fit the table's key of {} columns", parts.len());
-        SourceError::new(SourceErrorKind::Schema, context)
-            .with_hint("the table's key was changed: start the copy anew")
+        unfit(format!(
+            "the copy stopped at a key that does not fit the table's key of {} columns",
+            parts.len()
+        ))
     })
+}
+
+/// The error for a copy that cannot go on where it stopped.
+pub(super) fn unfit(what: String) -> SourceError {
+    SourceError::new(SourceErrorKind::Schema, what)
+        .with_hint("the tables or a table's key were changed: start the copy anew")
 }
 
 #[cfg(test)]
@@ -172,7 +190,26 @@ mod tests {
              (`c` > '2024-05-01 08:00:00.5' OR (`c` = '2024-05-01 08:00:00.5' AND `d` > _binary x'00'))))))"
         );
         assert_eq!(order(&parts), "`a`, `b`, `c`, `d`");
-        assert_eq!(read(&parts, &write(&kept)).unwrap(), kept);
+        assert_eq!(read_back(&parts, &write(3, &kept)), kept);
+    }
+
+    fn read_back(parts: &[KeyPart], cursor: &PageCursor) -> Vec<String> {
+        read(parts, table_of(cursor).unwrap().1).unwrap()
+    }
+
+    #[test]
+    fn a_cursor_tells_its_table_and_one_without_is_of_the_first() {
+        for (text, table) in [("0@7;", Some((0, "7;"))), ("12@7;", Some((12, "7;"))), ("7;", Some((0, "7;")))]
+        {
+            assert_eq!(table_of(&PageCursor::new(text)).ok(), table, "{text}");
+        }
+        for text in ["@7;", "70000@7;", "x@7;"] {
+            assert_eq!(
+                table_of(&PageCursor::new(text)).unwrap_err().kind(),
+                SourceErrorKind::Schema,
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -186,7 +223,7 @@ mod tests {
     fn an_empty_text_is_a_key_like_any_other() {
         let parts = [part("a", "varchar", Some("utf8mb4"))];
         let kept = vec![parts[0].keep(b"").unwrap()];
-        assert_eq!(read(&parts, &write(&kept)).unwrap(), kept);
+        assert_eq!(read_back(&parts, &write(0, &kept)), kept);
         assert_eq!(after(&parts, &kept), "`a` > _utf8mb4 x''");
     }
 
@@ -194,7 +231,7 @@ mod tests {
     fn a_cursor_of_another_key_and_one_that_was_tampered_with_are_refused() {
         let parts = [part("a", "int", None), part("b", "datetime", None)];
         for text in ["", ";", "1;", "1;2;3;", "1 OR 1=1;2;", "1;' OR '1;", "x;2024-01-01;", "1;2024-01-01"] {
-            let error = read(&parts, &PageCursor::new(text)).unwrap_err();
+            let error = read(&parts, text).unwrap_err();
             assert_eq!(error.kind(), SourceErrorKind::Schema, "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! What is copied: the statement, and how its rows are read.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value};
 
 use super::condition;
 use super::cursor::{self, KeyPart};
@@ -12,6 +12,8 @@ use crate::wire::Cells;
 /// What is copied, and how its rows are read.
 #[derive(Debug, Clone)]
 pub(super) struct Copied {
+    /// The table's number.
+    pub(super) number: u16,
     /// The columns to select: the mapped ones, the key's as values where keys are wanted, and the key's as the next
     /// page needs them.
     columns: String,
@@ -35,29 +37,34 @@ pub(super) struct CopiedRow {
 }
 
 impl Copied {
-    /// Works out what to copy. Pages need the key to go on from; keys are copied as values where the scope asks.
+    /// Works out what to copy of each table. Pages need the key to go on from; keys are copied as values where the scope
+    /// asks.
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, paged: bool) -> Result<Self, SourceError> {
-        Self::opened(table, scope, paged, &[])
+    pub(super) fn all(tables: &[Table], scope: &Scope) -> Result<Vec<Self>, SourceError> {
+        let numbered = scope.numbered().zip(tables);
+        numbered.map(|((number, scope), table)| Self::new(number, table, scope, None)).collect()
     }
 
-    /// The same of what was opened on these days only, where there are any.
+    /// The same of one table; `pages` says that pages are wanted, and the only days of opening to read, if there are any.
     ///
     /// # Errors
-    /// As [`Copied::new`].
-    pub(super) fn opened(
+    /// As for [`Copied::all`].
+    pub(super) fn new(
+        number: u16,
         table: &Table,
-        scope: &Scope,
-        paged: bool,
-        days: &[Days],
+        scope: &TableScope,
+        pages: Option<&[Days]>,
     ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key_columns: Vec<&Column> = table.key_columns().collect();
         let valued: Vec<&Column> = if scope.keys { key_columns.clone() } else { Vec::new() };
-        let parts: Vec<KeyPart> =
-            if paged { key_columns.iter().map(|column| KeyPart::of(column)).collect() } else { Vec::new() };
+        let parts: Vec<KeyPart> = if pages.is_some() {
+            key_columns.iter().map(|column| KeyPart::of(column)).collect()
+        } else {
+            Vec::new()
+        };
         let columns: Vec<String> = table
             .mapped_columns()
             .chain(valued.iter().copied())
@@ -65,10 +72,11 @@ impl Copied {
             .chain(parts.iter().map(KeyPart::expression))
             .collect();
         Ok(Self {
+            number,
             columns: columns.join(", "),
             table: table.quoted(),
             index: quote_ident(&table.key_name),
-            filter: condition::filter(&table.columns, scope, days),
+            filter: condition::filter(&table.columns, scope, pages.unwrap_or_default()),
             kinds,
             key_kinds: valued.iter().filter_map(|column| column.key_kind()).collect(),
             parts,

@@ -1,11 +1,11 @@
-//! Beginnings: a log position, and the table exactly as of it.
+//! Beginnings: a log position, and the tables exactly as of it.
 //!
 //! MariaDB tells for every consistent snapshot where in the log it lies
 //! (<https://mariadb.com/docs/server/server-usage/backup-and-restore/backup-and-restore-overview>). MySQL does not, and asking for
 //! the log's end beside a snapshot is not exact: its group commit writes a transaction to the log first, shows it to
 //! other sessions later and adds it to `gtid_executed` last
 //! (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-binary-log.html#sysvar_binlog_order_commits>).
-//! A read lock on the table tells them apart. A transaction that changed the table holds its metadata lock until it is
+//! A read lock on the tables tells them apart. A transaction that changed one holds its metadata lock until it is
 //! through with all three, so that while we hold ours, there is none in between
 //! (<https://dev.mysql.com/doc/refman/8.4/en/metadata-locking.html>).
 
@@ -22,8 +22,8 @@ use crate::log_end::{LogEnd, log_end};
 use crate::name::quote_literal;
 use crate::wire::Connection;
 
-/// How long the lock may be waited for, in seconds: while it is, the application's own changes of the table queue up
-/// behind it.
+/// How long each table's lock may be waited for, in seconds: while it is, the application's own changes of the tables
+/// queue up behind it.
 const LOCK_WAIT_SECONDS: u32 = 1;
 
 /// How often the lock is tried for.
@@ -38,7 +38,7 @@ const COMMITS_MAX: Duration = Duration::from_secs(5);
 /// Where each file of the log begins, behind its four magic bytes.
 const FILE_START: u64 = 4;
 
-/// A place in the log from which on changes shall be read, with the table as of it where that could be had.
+/// A place in the log from which on changes shall be read, with the tables as of it where that could be had.
 #[derive(Debug)]
 pub(crate) struct Start {
     /// The log's file.
@@ -47,31 +47,35 @@ pub(crate) struct Start {
     pub(crate) offset: u64,
     /// The transactions up to there, where GTIDs are on and there are any.
     pub(crate) gtids: Option<String>,
-    /// The table exactly as of the place.
+    /// The tables exactly as of the place.
     pub(crate) snapshot: Option<MysqlSnapshot>,
-    /// Rows by the server's own statistics.
+    /// Rows of all tables by the server's own statistics.
     pub(crate) rows_estimate: Option<u64>,
 }
 
-/// Finds the log's present end, with the table as of it. Blocks.
+/// Finds the log's present end, with the tables as of it. Blocks.
 ///
 /// # Errors
-/// When the server cannot be asked, writes no log, or the table is not fit for capture.
+/// When the server cannot be asked, writes no log, or a table is not fit for capture.
 pub(crate) fn start(config: &MysqlConfig, scope: &Scope) -> Result<Start, SourceError> {
     let mut connection = connect(config)?;
-    let table = catalog::table(&mut connection, config, scope)?;
-    let copied = Copied::new(&table, scope, false)?;
-    let rows_estimate = table.rows_estimate;
+    let tables = catalog::tables(&mut connection, config, scope)?;
+    let copies = Copied::all(&tables, scope)?;
+    let rows_estimate = catalog::rows_estimate(&tables);
     let mut start = if connection.flavour().is_mariadb() {
-        start_mariadb(connection, &table, copied)?
+        start_mariadb(connection, &tables, copies)?
     } else {
-        start_mysql(config, connection, &table, copied)?
+        start_mysql(config, connection, &tables, copies)?
     };
     start.rows_estimate = rows_estimate;
     Ok(start)
 }
 
-fn start_mariadb(mut connection: Connection, table: &Table, copied: Copied) -> Result<Start, SourceError> {
+fn start_mariadb(
+    mut connection: Connection,
+    tables: &[Table],
+    copies: Vec<Copied>,
+) -> Result<Start, SourceError> {
     begin(&mut connection)?;
     let context = "ask where in the log the snapshot lies";
     let rows = connection.query(context, "SHOW STATUS LIKE 'binlog_snapshot_%'")?;
@@ -96,27 +100,27 @@ fn start_mariadb(mut connection: Connection, table: &Table, copied: Copied) -> R
     let sql = format!("SELECT BINLOG_GTID_POS({}, {offset})", quote_literal(&file));
     let gtids = connection.query(context, &sql)?.into_iter().flatten().flatten().next();
     // Without transactions there is no such thing as a moment: the rows are read in fenced pages.
-    let snapshot = if table.transactional { Some(whole(connection, copied)?) } else { None };
+    let snapshot = if have_moments(tables) { Some(whole(connection, copies)?) } else { None };
     Ok(Start { file, offset, gtids: gtids.filter(|gtids| !gtids.is_empty()), snapshot, rows_estimate: None })
 }
 
 fn start_mysql(
     config: &MysqlConfig,
     mut connection: Connection,
-    table: &Table,
-    copied: Copied,
+    tables: &[Table],
+    copies: Vec<Copied>,
 ) -> Result<Start, SourceError> {
     let context = "ask whether GTIDs are on";
     let mode = connection.query(context, "SELECT @@GLOBAL.gtid_mode")?.into_iter().flatten().flatten().next();
     // In between, some transactions have none.
     let uses_gtids = mode.as_deref() == Some("ON");
-    if table.transactional
-        && let Some(lock) = lock(config, table)?
+    if have_moments(tables)
+        && let Some(lock) = lock(config, tables)?
     {
         begin(&mut connection)?;
         let end = log_end(&mut connection)?;
         lock.terminate();
-        let snapshot = Some(whole(connection, copied)?);
+        let snapshot = Some(whole(connection, copies)?);
         return Ok(at(end, uses_gtids, snapshot));
     }
     let end = if uses_gtids { settled(&mut connection)? } else { closed(&mut connection)? };
@@ -124,26 +128,31 @@ fn start_mysql(
     Ok(at(end, uses_gtids, None))
 }
 
+/// Whether all tables are stored by transactions, so that there is a moment at which they can be read.
+fn have_moments(tables: &[Table]) -> bool {
+    tables.iter().all(|table| table.transactional)
+}
+
 fn at(end: LogEnd, uses_gtids: bool, snapshot: Option<MysqlSnapshot>) -> Start {
     let gtids = Some(end.gtids).filter(|gtids| uses_gtids && !gtids.is_empty());
     Start { file: end.file, offset: end.offset, gtids, snapshot, rows_estimate: None }
 }
 
-/// A connection that keeps others from changing the table; `None` where the right to it is missing, or a
-/// transaction that changed the table stays open.
-fn lock(config: &MysqlConfig, table: &Table) -> Result<Option<Connection>, SourceError> {
+/// A connection that keeps others from changing the tables; `None` where the right to it is missing, or a
+/// transaction that changed one stays open.
+fn lock(config: &MysqlConfig, tables: &[Table]) -> Result<Option<Connection>, SourceError> {
     let mut connection = Connection::open(config)?;
-    let context = "lock the table for the moment in which its copy begins";
+    let context = "lock the tables for the moment in which their copy begins";
     connection.execute(context, &format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}"))?;
     for attempt in 1..=LOCK_ATTEMPTS {
-        match connection.execute(context, &lock_statement(table)) {
+        match connection.execute(context, &lock_statement(tables)) {
             Ok(()) => return Ok(Some(connection)),
             Err(error) if error.kind() == SourceErrorKind::Unreachable => return Err(error),
             Err(error) if error.kind() == SourceErrorKind::Busy && attempt < LOCK_ATTEMPTS => {
                 thread::sleep(LOCK_PAUSE);
             }
             Err(error) => {
-                tracing::info!(%error, "the table is copied in fenced pages");
+                tracing::info!(%error, "the tables are copied in fenced pages");
                 break;
             }
         }

@@ -95,7 +95,7 @@ fn table(mapped: &[&str]) -> Table {
 }
 
 fn assembly() -> Assembly {
-    Assembly::new(Target::new(&table(&["apertura", "fase", "nota"]), true), Lsn(0), None)
+    Assembly::new(vec![Target::new(0, &table(&["apertura", "fase", "nota"]), true)], Lsn(0), None)
 }
 
 fn brief(change: &Change) -> String {
@@ -138,7 +138,10 @@ fn captured_messages_become_changes_with_their_commits() {
     assert_eq!(batch.changes[0].transaction.position.as_str(), "0/4D458D20");
     // 2026-11-22 03:10:13.865808 UTC.
     assert_eq!(batch.changes[0].transaction.committed_at, 1_795_317_013_865_808);
-    assert_eq!(batch.incidents, [Incident::Truncated { position: change::Position::new("0/4D459B90") }]);
+    assert_eq!(
+        batch.incidents,
+        [Incident::Truncated { table: 0, position: change::Position::new("0/4D459B90") }]
+    );
     assert!(assembly.take_committed(true).is_none());
 }
 
@@ -217,7 +220,7 @@ fn what_the_protocol_does_not_allow_is_a_protocol_error() {
 fn a_relation_without_a_mapped_column_is_a_schema_error_that_names_it() {
     let mut table = table(&["apertura"]);
     table.columns[0].name = "desaparecida".to_owned();
-    let mut assembly = Assembly::new(Target::new(&table, false), Lsn(0), None);
+    let mut assembly = Assembly::new(vec![Target::new(0, &table, false)], Lsn(0), None);
     let error = assembly.read(&captured()[2]).unwrap_err();
     assert_eq!(error.kind(), change::SourceErrorKind::Schema);
     assert!(error.to_string().contains("\"desaparecida\""), "{error}");

@@ -1,6 +1,6 @@
 //! The questions to the catalogue, which work on every supported version.
 
-use change::{Scope, SourceError};
+use change::{SourceError, TableScope};
 use tokio_postgres::Row;
 
 use super::{Column, Generated, Kind, Leaf, Lookup, MissingColumn, ReplicaIdentity, Table};
@@ -15,7 +15,7 @@ const TEXT_OID: u32 = 25;
 ///
 /// # Errors
 /// When the name cannot be read, or the catalogue cannot.
-pub(crate) async fn look_up(session: &Session, scope: &Scope) -> Result<Lookup, SourceError> {
+pub(crate) async fn look_up(session: &Session, scope: &TableScope) -> Result<Lookup, SourceError> {
     let (schema, name) = parse_table_name(&scope.table)?;
     let Some(relation) = relation(session, &schema, &name).await? else {
         let similar = similar_tables(session, &name).await?;

@@ -1,25 +1,34 @@
-//! Whether the publication covers the table, or can be made.
+//! Whether the publication covers the tables, or can be made.
 
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::{Table, quote_ident};
 use crate::{publication, rights};
 
-pub(super) async fn findings(subject: &Subject<'_>, table: &Table) -> Result<Vec<Finding>, SourceError> {
+pub(super) async fn findings(
+    subject: &Subject<'_>,
+    tables: &[(Table, &TableScope)],
+) -> Result<Vec<Finding>, SourceError> {
     let (session, config) = (subject.session, subject.config);
     let name = quote_ident(&config.publication);
-    let Some(found) = publication::examine(session, config, table).await? else {
-        return Ok(vec![absent(subject, table, &name).await?]);
+    let all: Vec<Table> = tables.iter().map(|(table, _)| table.clone()).collect();
+    let Some(found) = publication::examine_all(session, config, &all).await? else {
+        return Ok(vec![absent(subject, &all, &name).await?]);
     };
-    let mut findings: Vec<Finding> = found
-        .faults(session.version(), table, subject.scope)
-        .into_iter()
-        .map(|fault| Finding::error("publication", fault.what, fault.why).mended_by(fault.mend))
-        .collect();
-    if findings.is_empty() {
-        findings.push(Finding::pass("publication", format!("publication {name} covers {}", table.quoted())));
+    let mut findings = Vec::new();
+    for (publication, (table, scope)) in found.iter().zip(tables) {
+        let faults = publication.faults(session.version(), table, scope);
+        if faults.is_empty() {
+            let what = format!("publication {name} covers {}", table.quoted());
+            findings.push(Finding::pass("publication", what));
+        }
+        let error = |fault: publication::Fault| {
+            Finding::error("publication", fault.what, fault.why).mended_by(fault.mend)
+        };
+        findings.extend(faults.into_iter().map(error));
     }
+    let Some(found) = found.first() else { return Ok(findings) };
     if found.hides_truncates() {
         findings.push(
             Finding::warning(
@@ -45,10 +54,16 @@ pub(super) async fn findings(subject: &Subject<'_>, table: &Table) -> Result<Vec
 
 /// Making one takes the CREATE right in the database and the table's ownership
 /// (<https://www.postgresql.org/docs/current/sql-createpublication.html>).
-async fn absent(subject: &Subject<'_>, table: &Table, name: &str) -> Result<Finding, SourceError> {
+async fn absent(subject: &Subject<'_>, tables: &[Table], name: &str) -> Result<Finding, SourceError> {
     let role = &subject.server.role;
-    let owns = rights::ask(subject.session, table).await?.owns_table;
-    if table.leaves_without_identity().next().is_some() {
+    let statement = || publication::statement(subject.session.version(), &subject.config.publication, tables);
+    let mut foreign = None;
+    for table in tables {
+        if foreign.is_none() && !rights::ask(subject.session, table).await?.owns_table {
+            foreign = Some(table);
+        }
+    }
+    if tables.iter().any(|table| table.leaves_without_identity().next().is_some()) {
         return Ok(Finding::warning(
             "publication",
             format!("publication {name} does not exist and cannot be made yet"),
@@ -61,26 +76,22 @@ async fn absent(subject: &Subject<'_>, table: &Table, name: &str) -> Result<Find
             format!("publication {name} does not exist, and a standby cannot make it"),
             "without it the server sends nothing",
         )
-        .mended_by(format!(
-            "on the primary: {}",
-            publication::statement(subject.session.version(), &subject.config.publication, table)
-        )));
+        .mended_by(format!("on the primary: {}", statement())));
     }
-    if role.is_superuser || (role.may_create && owns) {
+    if role.is_superuser || (role.may_create && foreign.is_none()) {
         return Ok(Finding::pass(
             "publication",
             format!("publication {name} does not exist yet and will be made"),
         ));
     }
-    let lacking = if owns {
-        format!("role \"{}\" may not CREATE in database \"{}\"", role.name, subject.config.database)
-    } else {
-        format!("role \"{}\" does not own {}", role.name, table.quoted())
+    let lacking = match foreign {
+        None => format!("role \"{}\" may not CREATE in database \"{}\"", role.name, subject.config.database),
+        Some(table) => format!("role \"{}\" does not own {}", role.name, table.quoted()),
     };
     Ok(Finding::error(
         "publication",
         format!("publication {name} does not exist, and {lacking}"),
         "without it the server sends nothing",
     )
-    .mended_by(publication::statement(subject.session.version(), &subject.config.publication, table)))
+    .mended_by(statement()))
 }

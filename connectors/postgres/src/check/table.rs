@@ -1,6 +1,6 @@
 //! Whether the table is one whose changes the log carries whole.
 
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::{Generated, Kind, MissingColumn, ReplicaIdentity, Table, quote_ident};
@@ -18,7 +18,12 @@ pub(super) fn absent(schema: &str, name: &str, similar: &[String]) -> Finding {
 }
 
 /// What the catalogue tells by itself.
-pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+pub(super) fn shape(
+    subject: &Subject<'_>,
+    scope: &TableScope,
+    table: &Table,
+    missing: &[MissingColumn],
+) -> Vec<Finding> {
     let mut findings = vec![kind(table)];
     findings.extend(missing.iter().map(|column| missing_column(table, column)));
     findings.extend(table.columns.iter().filter_map(|column| {
@@ -31,7 +36,7 @@ pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColu
     }
     if !matches!(table.kind, Kind::Unfit(_)) {
         findings.extend(identity(table));
-        findings.extend(strange_leaf(subject, table));
+        findings.extend(strange_leaf(scope, table));
     }
     findings
 }
@@ -129,11 +134,11 @@ fn identity(table: &Table) -> Vec<Finding> {
 
 /// A leaf may log the old state of its rows by other columns than the table's key, and then a deleted row
 /// cannot be told by it.
-fn strange_leaf(subject: &Subject<'_>, table: &Table) -> Option<Finding> {
+fn strange_leaf(scope: &TableScope, table: &Table) -> Option<Finding> {
     let key: Vec<&str> = table.key.iter().map(|column| column.name.as_str()).collect();
     let other =
         |columns: &[String]| !columns.is_empty() && !key.iter().all(|name| columns.iter().any(|c| c == name));
-    let leaf = table.leaves.iter().find(|leaf| subject.scope.keys && other(&leaf.identity_columns))?;
+    let leaf = table.leaves.iter().find(|leaf| scope.keys && other(&leaf.identity_columns))?;
     Some(
         Finding::error(
             "replica_identity",

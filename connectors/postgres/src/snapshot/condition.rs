@@ -1,6 +1,6 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Days, Literal, Operator, Scope, Test};
+use change::{Days, Literal, Operator, TableScope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
@@ -12,7 +12,7 @@ const TEXTS: [u32; 3] = [25, 1042, 1043];
 const INTEGERS: [u32; 3] = [20, 21, 23];
 
 /// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
-pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+pub(super) fn filter(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
     let days = [since(columns, scope), within(columns, scope, opened)];
     let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
@@ -20,13 +20,13 @@ pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Opti
 }
 
 /// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
     let column = opening(columns, scope)?;
     Some(format!("({column} >= {} OR {column} IS NULL)", day(scope.since.as_ref()?.day)))
 }
 
 /// Leaves out what was opened on other days, likewise.
-fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+fn within(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
     let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
     let spans: Vec<String> = opened
         .iter()
@@ -36,7 +36,7 @@ fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> 
 }
 
 /// The quoted column of the opening, if it can be compared with a day.
-fn opening(columns: &[Column], scope: &Scope) -> Option<String> {
+fn opening(columns: &[Column], scope: &TableScope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
     columns.iter().find(is_time).map(|column| quote_ident(&column.name))
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn sql(condition: Condition, since: Option<Since>) -> Option<String> {
-        let scope = Scope {
+        let scope = TableScope {
             table: "public.t".to_owned(),
             columns: Vec::new(),
             keys: false,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_the_days_that_are_asked_for_are_read() {
-        let scope = |column: &str| Scope {
+        let scope = |column: &str| TableScope {
             table: "public.t".to_owned(),
             columns: Vec::new(),
             keys: false,

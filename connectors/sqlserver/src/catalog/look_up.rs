@@ -1,7 +1,7 @@
 //! The questions to the catalogue.
 
 use change::nearest::nearest;
-use change::{Scope, SourceError};
+use change::{SourceError, TableScope};
 
 use super::{Column, Lookup, MissingColumn, Table};
 use crate::client::{Client, Param};
@@ -14,7 +14,7 @@ const TABLES_MAX: i64 = 2000;
 ///
 /// # Errors
 /// When the name cannot be read, or the catalogue cannot.
-pub(crate) async fn look_up(client: &mut Client, scope: &Scope) -> Result<Lookup, SourceError> {
+pub(crate) async fn look_up(client: &mut Client, scope: &TableScope) -> Result<Lookup, SourceError> {
     let (schema, name) = parse_table_name(&scope.table)?;
     let Some(entry) = entry(client, &schema, &name).await? else {
         let similar = similar_tables(client, &schema, &name).await?;

@@ -144,7 +144,7 @@ pub(super) fn guarded_by(role: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use change::{Scope, Severity};
+    use change::{Severity, TableScope};
 
     use super::*;
     use crate::config::tests::config;
@@ -152,8 +152,13 @@ mod tests {
     use crate::server::tests::server;
 
     fn with_subject(judge: impl Fn(&Subject<'_>) -> Finding) -> Finding {
-        let scope =
-            Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since: None, condition: None };
+        let scope = change::Scope::from(TableScope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since: None,
+            condition: None,
+        });
         judge(&Subject { config: &config(), scope: &scope, server: &server() })
     }
 

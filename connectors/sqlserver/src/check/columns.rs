@@ -23,7 +23,7 @@ pub(super) fn findings(table: &Table) -> Vec<Finding> {
     if findings.is_empty() {
         let types: Vec<String> =
             table.mapped_columns().map(|column| format!("{} {}", column.name, column.sql_type())).collect();
-        findings.push(Finding::pass("column_type", types.join(", ")));
+        findings.push(Finding::pass("column_type", format!("{}: {}", table.quoted(), types.join(", "))));
     }
     let large: Vec<&str> = table
         .mapped_columns()

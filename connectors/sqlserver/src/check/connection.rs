@@ -110,7 +110,7 @@ fn skew(server_at: i64, ours_at: i64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use change::{Scope, Severity};
+    use change::{Severity, TableScope};
 
     use super::*;
     use crate::config::tests::config;
@@ -118,8 +118,13 @@ mod tests {
 
     fn judged(version_text: &str, kind: Kind) -> Severity {
         let server = Server { version: version_text.to_owned(), kind, ..server() };
-        let scope =
-            Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since: None, condition: None };
+        let scope = change::Scope::from(TableScope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since: None,
+            condition: None,
+        });
         version(&Subject { config: &config(), scope: &scope, server: &server }).unwrap().severity
     }
 

@@ -85,15 +85,20 @@ pub(super) fn rights(subject: &Subject<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use change::{Scope, Severity};
+    use change::{Severity, TableScope};
 
     use super::*;
     use crate::config::tests::config;
     use crate::server::tests::server;
 
     fn found(server: &Server, judge: impl Fn(&Subject<'_>) -> Finding) -> Finding {
-        let scope =
-            Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since: None, condition: None };
+        let scope = change::Scope::from(TableScope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since: None,
+            condition: None,
+        });
         judge(&Subject { config: &config(), scope: &scope, server })
     }
 

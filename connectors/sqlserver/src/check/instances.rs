@@ -1,7 +1,7 @@
-//! Whether the table's changes are captured, with the columns that the mapping needs, and whether we may read them.
+//! Whether the tables' changes are captured, with the columns that the mapping needs, and whether we may read them.
 
 use change::nearest::{nearest, suggestion};
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use super::capture::guarded_by;
@@ -20,37 +20,51 @@ const CODE: &str = "capture_instance";
 pub(super) async fn findings(
     subject: &Subject<'_>,
     client: &mut Client,
-    table: &Table,
+    tables: &[(&TableScope, Table)],
 ) -> Result<Vec<Finding>, SourceError> {
     let hidden = rights::unreadable_captures(client, &[]).await?;
     if !hidden.is_empty() {
         return Ok(vec![unreadable(subject, &hidden, &[])]);
     }
-    let instances = instance::list(client, table).await?;
+    let mut findings = Vec::new();
+    let mut all = Vec::new();
+    for (scope, table) in tables {
+        let instances = instance::list(client, table).await?;
+        findings.extend(of_table(subject, client, (scope, table), &instances).await?);
+        all.extend(instances);
+    }
+    findings.extend(configured(subject, &all));
+    Ok(findings)
+}
+
+async fn of_table(
+    subject: &Subject<'_>,
+    client: &mut Client,
+    (scope, table): (&TableScope, &Table),
+    instances: &[Instance],
+) -> Result<Vec<Finding>, SourceError> {
     if instances.is_empty() {
         return Ok(vec![none(table)]);
     }
-    let mut findings = Vec::new();
-    findings.extend(configured(subject, &instances));
     let change_tables: Vec<String> = instances.iter().map(|one| one.change_table.clone()).collect();
     let hidden = rights::unreadable_captures(client, &change_tables).await?;
     if !hidden.is_empty() {
-        findings.push(unreadable(subject, &hidden, &change_tables));
-        return Ok(findings);
+        return Ok(vec![unreadable(subject, &hidden, &change_tables)]);
     }
-    findings.push(Finding::pass("cdc_select", "our user may read what was captured"));
+    let what = format!("our user may read what was captured of {}", table.quoted());
+    let mut findings = vec![Finding::pass("cdc_select", what)];
     let taken: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
     let again = enable_table(table, Some(&free_name(table, &taken)));
     let mut fit = false;
-    for instance in by_preference(&instances, subject.config) {
-        let layout = Layout::look_up(client, table, subject.scope.keys, instance).await?;
+    for instance in by_preference(instances, subject.config) {
+        let layout = Layout::look_up(client, table, scope.keys, instance).await?;
         let guard = instance::guard(client, instance).await?;
-        let (finding, serves) = judge(subject, instance, &again, (&layout, guard.as_deref()));
+        let (finding, serves) = judge(scope.keys, instance, &again, (&layout, guard.as_deref()));
         fit |= serves;
         findings.push(finding);
     }
     if !fit {
-        findings.push(unfit(table, &instances, &again));
+        findings.push(unfit(table, instances, &again));
     }
     Ok(findings)
 }
@@ -67,15 +81,16 @@ fn none(table: &Table) -> Finding {
 /// Whether the instance that the configuration names is there.
 fn configured(subject: &Subject<'_>, instances: &[Instance]) -> Option<Finding> {
     let wanted = subject.config.capture_instance.as_deref()?;
-    if instances.iter().any(|instance| instance.name == wanted) {
+    // Where there is none at all, another finding says so.
+    if instances.is_empty() || instances.iter().any(|instance| instance.name == wanted) {
         return None;
     }
     let names = instances.iter().map(|instance| instance.name.as_str());
     let offer = suggestion(&nearest(wanted, names.clone()))
-        .unwrap_or_else(|| format!("the table has {}", names.collect::<Vec<_>>().join(", ")));
+        .unwrap_or_else(|| format!("there is {}", names.collect::<Vec<_>>().join(", ")));
     let finding = Finding::warning(
         CODE,
-        format!("the table has no capture instance \"{wanted}\""),
+        format!("no table that is read has a capture instance \"{wanted}\""),
         "another one is read in its place",
     );
     Some(finding.mended_by(format!("set capture_instance in [source.sqlserver], or leave it out: {offer}")))
@@ -93,7 +108,7 @@ fn unreadable(subject: &Subject<'_>, hidden: &[String], change_tables: &[String]
 
 /// What there is to say of an instance, and whether it serves.
 fn judge(
-    subject: &Subject<'_>,
+    keys: bool,
     instance: &Instance,
     again: &str,
     (layout, guard): (&Result<Layout, instance::Lacking>, Option<&str>),
@@ -113,7 +128,7 @@ fn judge(
         let finding = Finding::warning(CODE, what, why);
         return (finding.mended_by("run this check again in a minute: EXEC sys.sp_cdc_help_jobs"), true);
     };
-    if subject.scope.keys && layout.key_kinds.is_empty() {
+    if keys && layout.key_kinds.is_empty() {
         let what = format!("capture instance \"{name}\" has not all columns of the table's key");
         let why =
             "on_delete asks for deleted rows to be reported, and they could not be told from each other";

@@ -1,4 +1,4 @@
-//! Some rows of the table, for the mapping to be tried on.
+//! Some rows of a table, for the mapping to be tried on.
 
 use change::{Row, SourceError, Value};
 

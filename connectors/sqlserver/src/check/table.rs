@@ -1,7 +1,7 @@
 //! Whether the table is there, and one whose rows can be told apart.
 
 use change::nearest::suggestion;
-use change::{Finding, SourceError};
+use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
 use crate::catalog::{MissingColumn, Table};
@@ -24,15 +24,26 @@ pub(super) fn absent(subject: &Subject<'_>, (schema, name): (&str, &str), simila
     Finding::error("table", what, "nothing can be captured").mended_by(mend)
 }
 
+/// A table that is configured more than once, by whatever spelling.
+pub(super) fn twice(table: &Table) -> Finding {
+    let what = format!("{} is configured twice, expected once", table.quoted());
+    Finding::error("table", what, "its changes can be told under one mapping only")
+        .mended_by("take one of the two out of the [source] part")
+}
+
 /// What the catalogue tells by itself.
-pub(super) fn shape(subject: &Subject<'_>, table: &Table, missing: &[MissingColumn]) -> Vec<Finding> {
+pub(super) fn shape(
+    subject: &Subject<'_>,
+    (scope, table): (&TableScope, &Table),
+    missing: &[MissingColumn],
+) -> Vec<Finding> {
     let mut findings = vec![kind(table)];
     findings.extend(missing.iter().map(|column| missing_column(subject, table, column)));
     if missing.is_empty() {
         let names: Vec<&str> = table.mapped_columns().map(|column| column.name.as_str()).collect();
         findings.push(Finding::pass("columns", format!("{} has {}", table.quoted(), names.join(", "))));
     }
-    findings.push(key(subject, table));
+    findings.push(key(scope, table));
     findings
 }
 
@@ -60,7 +71,7 @@ fn missing_column(subject: &Subject<'_>, table: &Table, column: &MissingColumn) 
         .mended_by(format!("set the column in the [mapping] part: {offer}"))
 }
 
-fn key(subject: &Subject<'_>, table: &Table) -> Finding {
+fn key(scope: &TableScope, table: &Table) -> Finding {
     if !table.key.is_empty() {
         let columns: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
         return Finding::pass("key", format!("{} has key ({})", table.quoted(), columns.join(", ")));
@@ -70,7 +81,7 @@ fn key(subject: &Subject<'_>, table: &Table) -> Finding {
         "ALTER TABLE {} ADD PRIMARY KEY (…) with the columns that tell its rows apart",
         table.quoted()
     );
-    if subject.scope.keys {
+    if scope.keys {
         let why = "on_delete asks for deleted rows to be reported, and such a row could not be told from the others";
         return Finding::error("key", what, why).mended_by(mend);
     }
@@ -96,9 +107,10 @@ pub(super) async fn uniqueness(client: &mut Client, table: &Table) -> Result<Vec
         }
     }
     let finding = match indexes.into_iter().find(|(_, all)| *all) {
-        Some((name, _)) => {
-            Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&name)))
-        }
+        Some((name, _)) => Finding::pass(
+            "request_id",
+            format!("unique index {} of {} keeps requests apart", quote_ident(&name), table.quoted()),
+        ),
         None => Finding::warning(
             "request_id",
             format!("no unique index of {} consists of mapped columns only", table.quoted()),

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use change::{
-    Batch, Change, Checkpoint, Operation, Row, RowKey, Scope, SourceError, SourceErrorKind, Transaction,
-    Value,
+    Batch, Change, Checkpoint, Operation, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope,
+    Transaction, Value,
 };
 use tiberius::ColumnData;
 use tokio::sync::mpsc;
 
-use super::{Modified, ScanTime, newest};
+use super::{Modified, ScanTime, newest, only_table};
 use crate::catalog::{self, Column, Table};
 use crate::client::{Client, Param};
 use crate::config::{Mode, SqlServerConfig};
@@ -39,6 +39,7 @@ pub(crate) async fn open(
     checkpoint: &Checkpoint,
 ) -> Result<SqlServerStream, SourceError> {
     let from = ScanTime::of(&checkpoint.position)?;
+    let scope = only_table(scope)?;
     let mut client = Client::open(config).await?;
     let table = catalog::table(&mut client, scope).await?;
     let identity = Identity::ask(&mut client).await?;
@@ -76,7 +77,12 @@ struct Scanned {
 impl Layout {
     /// # Errors
     /// A schema error for a table without a key, and for columns that no record can carry.
-    fn new(table: &Table, scope: &Scope, modified: &Modified, database: &str) -> Result<Self, SourceError> {
+    fn new(
+        table: &Table,
+        scope: &TableScope,
+        modified: &Modified,
+        database: &str,
+    ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
             table.key_columns().map(|column| Some((column, column.kind().ok()?))).collect();
@@ -242,7 +248,15 @@ impl Scanner {
             }
             let transaction = Arc::clone(transaction);
             let (before, after, old_key) = (None, Some(row), None);
-            changes.push(Change { operation: Operation::Update, before, after, key, old_key, transaction });
+            changes.push(Change {
+                table: 0,
+                operation: Operation::Update,
+                before,
+                after,
+                key,
+                old_key,
+                transaction,
+            });
         }
         Ok((count, changes))
     }

@@ -1,4 +1,4 @@
-//! Where a page of a copy ends: the key of its last row, spelt so that the server compares it exactly.
+//! Where a page of a copy ends: its table, and the key of its last row, spelt so that the server compares it exactly.
 //!
 //! The server does all the comparing: texts by the column's own collation, and `uniqueidentifier` by an order of its own
 //! (<https://learn.microsoft.com/en-us/sql/t-sql/data-types/uniqueidentifier-transact-sql>). What is kept is text that it
@@ -118,18 +118,27 @@ pub(crate) fn after(parts: &[KeyPart], first: usize) -> String {
     condition
 }
 
-/// The texts as one, each after its length in characters.
-pub(crate) fn write(kept: &[String]) -> PageCursor {
+/// The table's number, and the texts as one, each after its length in characters.
+pub(crate) fn write(table: u16, kept: &[String]) -> PageCursor {
     let text: String = kept.iter().map(|part| format!("{}:{part}", part.chars().count())).collect();
-    PageCursor::new(text)
+    PageCursor::new(format!("{table}@{text}"))
 }
 
-/// The texts that [`write`] made one of.
+/// The number of the table whose page ends at the cursor, and the rest of it. A cursor that names no table is of the
+/// first: an earlier version wrote it, which read only one.
+pub(crate) fn table_of(cursor: &PageCursor) -> (u16, &str) {
+    // What comes first without a table is a length and a colon.
+    let split = cursor.as_str().split_once('@');
+    let named = split.and_then(|(number, key)| Some((number.parse().ok()?, key)));
+    named.unwrap_or((0, cursor.as_str()))
+}
+
+/// The texts that [`write`] made one of, out of the rest of a cursor.
 ///
 /// # Errors
 /// A schema error when they are not those of this key: it was altered since.
-pub(crate) fn read(cursor: &PageCursor, parts: &[KeyPart]) -> Result<Vec<String>, SourceError> {
-    let mut rest = cursor.as_str();
+pub(crate) fn read(key: &str, parts: &[KeyPart]) -> Result<Vec<String>, SourceError> {
+    let mut rest = key;
     let mut kept = Vec::with_capacity(parts.len());
     while let Some((length, after)) = rest.split_once(':') {
         let Ok(length) = length.parse::<usize>() else { break };
@@ -144,15 +153,18 @@ pub(crate) fn read(cursor: &PageCursor, parts: &[KeyPart]) -> Result<Vec<String>
     if rest.is_empty() && kept.len() == parts.len() {
         return Ok(kept);
     }
-    Err(SourceError::new(
-        SourceErrorKind::Schema,
-        format!(
-            "a copy of the table stopped after a key of {} columns, and it has {} now",
-            kept.len(),
-            parts.len()
-        ),
+    Err(unfit(format!(
+        "a copy of the table stopped after a key of {} columns, and it has {} now",
+        kept.len(),
+        parts.len()
+    )))
+}
+
+/// The error for a copy that cannot go on where it stopped.
+pub(crate) fn unfit(what: String) -> SourceError {
+    SourceError::new(SourceErrorKind::Schema, what).with_hint(
+        "run `bitacora backfill --restart`: the tables or a table's key were altered while they were being copied",
     )
-    .with_hint("run `bitacora backfill --restart`: the table's key was altered while it was being copied"))
 }
 
 #[cfg(test)]
@@ -202,16 +214,22 @@ mod tests {
     fn a_cursor_of_another_key_is_refused() {
         let key = key(&[("a", "int"), ("b", "int")]);
         for text in ["", "1:7", "x", "9:7", "1:71:81:9", "1:7,1:8"] {
-            assert!(read(&PageCursor::new(text), &key).is_err(), "{text}");
+            assert!(read(text, &key).is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_cursor_reads_as_it_was_written(a in any::<String>(), b in any::<String>()) {
+        fn a_cursor_reads_as_it_was_written(table in any::<u16>(), a in any::<String>(), b in any::<String>()) {
             let key = key(&[("a", "nvarchar"), ("b", "nvarchar")]);
             let kept = vec![a, b];
-            prop_assert_eq!(read(&write(&kept), &key).unwrap(), kept);
+            let cursor = write(table, &kept);
+            let (of, rest) = table_of(&cursor);
+            prop_assert_eq!((of, read(rest, &key).unwrap()), (table, kept.clone()));
+            // As it was written before there were several tables.
+            let bare = PageCursor::new(rest);
+            let (of, rest) = table_of(&bare);
+            prop_assert_eq!((of, read(rest, &key).unwrap()), (0, kept));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The statements that copy the table, and the rows that they answer.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value};
 use chrono::{DateTime, Duration};
 use tiberius::ColumnData;
 
@@ -13,6 +13,8 @@ use crate::value::{Kind, row_key};
 /// What is copied, and how its rows are read.
 #[derive(Debug, Clone)]
 pub(super) struct Copied {
+    /// The table's number.
+    pub(super) number: u16,
     /// The expressions to select: the mapped columns, the key's as values where keys are wanted, and the key's as the next
     /// page needs them.
     select: String,
@@ -35,23 +37,25 @@ pub(super) struct CopiedRow {
 }
 
 impl Copied {
-    /// Works out what to copy; pages need `parts` of the key to go on from.
+    /// Works out what to copy of all tables, each as a whole.
     ///
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
-    pub(super) fn new(table: &Table, scope: &Scope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
-        Self::opened(table, scope, parts, &[])
+    pub(super) fn all(tables: &[Table], scope: &Scope) -> Result<Vec<Self>, SourceError> {
+        let numbered = scope.numbered().zip(tables);
+        numbered.map(|((number, scope), table)| Self::new(number, table, scope, (Vec::new(), &[]))).collect()
     }
 
-    /// The same of what was opened on these days only, where there are any.
+    /// Works out what to copy of one table; pages need `parts` of the key to go on from, and are told the only days of
+    /// opening to read, if there are any.
     ///
     /// # Errors
-    /// As [`Copied::new`].
-    pub(super) fn opened(
+    /// As for [`Copied::all`].
+    pub(super) fn new(
+        number: u16,
         table: &Table,
-        scope: &Scope,
-        parts: Vec<KeyPart>,
-        days: &[Days],
+        scope: &TableScope,
+        (parts, opened): (Vec<KeyPart>, &[Days]),
     ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
@@ -64,9 +68,10 @@ impl Copied {
             .chain(parts.iter().map(KeyPart::expression))
             .collect();
         Ok(Self {
+            number,
             select: select.join(", "),
             table: table.quoted(),
-            filter: filter(table, scope, days),
+            filter: filter(table, scope, opened),
             kinds,
             key_kinds: key.iter().map(|(_, kind)| *kind).collect(),
             parts,
@@ -134,7 +139,7 @@ impl Copied {
 
 /// Leaves out what was opened before the day, and on other days than `opened` where there are any, as far as the column
 /// can be compared with a day.
-fn filter(table: &Table, scope: &Scope, opened: &[Days]) -> Option<String> {
+fn filter(table: &Table, scope: &TableScope, opened: &[Days]) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     let column = table.columns.iter().find(is_time)?;
@@ -162,8 +167,8 @@ mod tests {
     use super::*;
     use crate::catalog::tests::table;
 
-    fn scope(since: Option<(&str, i32)>) -> Scope {
-        Scope {
+    fn scope(since: Option<(&str, i32)>) -> TableScope {
+        TableScope {
             table: "dbo.solicitudes".to_owned(),
             columns: vec!["id".to_owned(), "abierta".to_owned()],
             keys: false,
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn old_rows_are_left_out_where_the_column_is_a_time() {
         let table = table(&[("id", "int"), ("abierta", "datetime")]);
-        let sql = |since| Copied::new(&table, &scope(since), Vec::new()).unwrap().whole();
+        let sql = |since| Copied::new(0, &table, &scope(since), (Vec::new(), &[])).unwrap().whole();
         assert_eq!(
             sql(Some(("abierta", 18_261))),
             "SELECT [id], [abierta] FROM [dbo].[solicitudes] \
@@ -188,7 +193,7 @@ mod tests {
     fn only_the_days_that_are_asked_for_are_read() {
         let table = table(&[("id", "int"), ("abierta", "datetime")]);
         let days = [Days { first: 18_262, end: 18_293 }];
-        let sql = |since| Copied::opened(&table, &scope(since), Vec::new(), &days).unwrap().whole();
+        let sql = |since| Copied::new(0, &table, &scope(since), (Vec::new(), &days)).unwrap().whole();
         assert!(
             sql(Some(("abierta", 18_261))).ends_with(
                 "AND (([abierta] >= CONVERT(datetime, N'20200101', 112) AND \
@@ -204,7 +209,7 @@ mod tests {
     fn a_page_begins_after_the_last_key() {
         let table = table(&[("id", "int"), ("abierta", "datetime")]);
         let parts = cursor::parts(&table, "").unwrap();
-        let copied = Copied::new(&table, &scope(None), parts).unwrap();
+        let copied = Copied::new(0, &table, &scope(None), (parts, &[])).unwrap();
         let (first, params) = copied.page(None, 10);
         assert!(first.ends_with("FROM [dbo].[solicitudes] ORDER BY [id]") && params.len() == 1, "{first}");
         let (next, params) = copied.page(Some(&["7".to_owned()]), 10);

@@ -1,4 +1,4 @@
-//! Rows of a change table, put together to changes.
+//! Rows of change tables, put together to changes.
 //!
 //! An update is two rows: what the row was (3), and what it became (4). An update of a unique key is a deletion (1) and an
 //! insertion (2): with one `__$seqval` when it is of a single row, with one each when it is of several. Told as they
@@ -22,6 +22,8 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 /// A row of a change table.
 #[derive(Debug, Clone)]
 pub(super) struct Captured {
+    /// The number of the table that was changed.
+    pub(super) table: u16,
     pub(super) lsn: Lsn,
     /// Numbers the row's change; an update has one for both its rows.
     pub(super) seqval: Lsn,
@@ -48,8 +50,8 @@ struct Held {
 struct Open {
     lsn: Lsn,
     transaction: Arc<Transaction>,
-    /// What a row was, until it comes what it became.
-    before: Option<Captured>,
+    /// What rows were, until it comes what they became: one of each table at the most.
+    before: Vec<Captured>,
     held: Vec<Held>,
     held_bytes: usize,
 }
@@ -60,16 +62,9 @@ pub(super) struct Assembly {
     changes: Vec<Change>,
     bytes: usize,
     open: Option<Open>,
-    /// Of each mapped column that may be left out: where a mask says whether the change touched it.
-    large: Vec<(usize, MaskBit)>,
 }
 
 impl Assembly {
-    /// Takes rows of another change table from now on; no transaction may be open.
-    pub(super) fn read_from(&mut self, large: &[(usize, MaskBit)]) {
-        self.large = large.to_vec();
-    }
-
     /// Bytes of the changes that are ready.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -80,22 +75,30 @@ impl Assembly {
         self.changes.len()
     }
 
-    /// Takes the next row in log order; `committed_at` tells when a transaction committed.
-    pub(super) fn push(&mut self, captured: Captured, committed_at: impl FnOnce(Lsn) -> i64) {
+    /// Takes the next row in log order. `large` tells of each mapped column that may be left out where a mask says whether
+    /// the change touched it, and `committed_at` when a transaction committed.
+    pub(super) fn push(
+        &mut self,
+        captured: Captured,
+        large: &[(usize, MaskBit)],
+        committed_at: impl FnOnce(Lsn) -> i64,
+    ) {
         if self.open.as_ref().is_none_or(|open| open.lsn != captured.lsn) {
             self.end_transaction();
             let position = captured.lsn.to_position();
             let transaction = Arc::new(Transaction { position, committed_at: committed_at(captured.lsn) });
-            self.open =
-                Some(Open { lsn: captured.lsn, transaction, before: None, held: Vec::new(), held_bytes: 0 });
+            let (before, held) = (Vec::new(), Vec::new());
+            self.open = Some(Open { lsn: captured.lsn, transaction, before, held, held_bytes: 0 });
         }
         let Some(open) = &mut self.open else { return };
+        let before = open.before.iter().position(|before| before.table == captured.table);
+        let before = before.map(|at| open.before.swap_remove(at));
         if captured.operation == 3 {
-            open.before = Some(captured);
+            open.before.push(captured);
             return;
         }
-        let before = open.before.take().filter(|before| before.seqval == captured.seqval);
-        let held = open.hold(captured, before, &self.large);
+        let before = before.filter(|before| before.seqval == captured.seqval);
+        let held = open.hold(captured, before, large);
         let waits = held.change.operation == Operation::Delete || !open.held.is_empty();
         if waits {
             open.held_bytes += held.bytes;
@@ -135,11 +138,12 @@ impl Assembly {
 impl Open {
     /// The change that a row makes, with what the row was where that came just before.
     fn hold(&self, captured: Captured, before: Option<Captured>, large: &[(usize, MaskBit)]) -> Held {
-        let Captured { seqval, operation, mask, row, key, bytes, .. } = captured;
+        let Captured { table, seqval, operation, mask, row, key, bytes, .. } = captured;
         let bytes = bytes + before.as_ref().map_or(0, |before| before.bytes) + size_of::<Change>();
         let transaction = Arc::clone(&self.transaction);
         let change = match operation {
             1 => Change {
+                table,
                 operation: Operation::Delete,
                 before: Some(row),
                 after: None,
@@ -148,6 +152,7 @@ impl Open {
                 transaction,
             },
             2 => Change {
+                table,
                 operation: Operation::Insert,
                 before: None,
                 after: Some(row),
@@ -160,7 +165,15 @@ impl Open {
                     before.map_or((None, None), |before| (Some(before.row), before.key));
                 let (before, after) = completed(before_row, row, &mask, large);
                 let old_key = before_key.filter(|before| key.as_ref() != Some(before));
-                Change { operation: Operation::Update, before, after: Some(after), key, old_key, transaction }
+                Change {
+                    table,
+                    operation: Operation::Update,
+                    before,
+                    after: Some(after),
+                    key,
+                    old_key,
+                    transaction,
+                }
             }
         };
         Held { change, seqval, bytes }
@@ -225,13 +238,14 @@ fn paired(mut held: Vec<Held>) -> Vec<Held> {
     held.into_iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, one)| one).collect()
 }
 
-/// Deletions and the insertions after them that have the same mark, each in one pair at the most.
+/// Deletions and the insertions after them in the same table that have the same mark, each in one pair at the most.
 fn pairs<M: Eq + std::hash::Hash>(
     held: &[Held],
     taken: &HashSet<usize>,
     mark: impl Fn(&Held) -> Option<M>,
 ) -> Vec<(usize, usize)> {
-    let mut waiting: HashMap<M, Vec<usize>> = HashMap::new();
+    let mark = |one: &Held| mark(one).map(|mark| (one.change.table, mark));
+    let mut waiting: HashMap<(u16, M), Vec<usize>> = HashMap::new();
     let mut found = Vec::new();
     for (at, one) in held.iter().enumerate().filter(|(at, _)| !taken.contains(at)) {
         match one.change.operation {

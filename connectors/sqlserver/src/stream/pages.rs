@@ -1,4 +1,4 @@
-//! A window of a change table, read page by page.
+//! A window of one change table, read page by page.
 //!
 //! Each page is a statement of its own that ends soon, so that nothing stays locked and no clean-up is held up while the
 //! product stores what it got. A transaction may be of any size: a page that ends within one goes on after its last
@@ -14,15 +14,13 @@ use crate::instance::{CELLS_IN_FRONT, Layout};
 use crate::lsn::Lsn;
 use crate::value::row_key;
 
-/// Rows in a page.
-pub(super) const PAGE_ROWS: u32 = 8192;
-
 /// By `__$command_id`, not by `__$seqval`, which must not be used to order changes
 /// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql>).
 const ORDER: &str = "ORDER BY __$start_lsn, __$command_id, __$seqval, __$operation";
 
-/// Where a row stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a row stands. The order of the fields is the order of the rows, of one change table and across all of them: a
+/// transaction's commands are numbered whatever tables they change. A NULL comes first, here as in the server's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     lsn: Lsn,
     /// NULL in rows that were captured before the server kept it.
@@ -54,9 +52,14 @@ impl Pages {
         Self { from, to, last: None, part: Part::LaterTransactions }
     }
 
-    /// The statement for the next page, and its parameters; `None` after the last.
-    pub(super) fn next(&self, layout: &Layout) -> Option<(String, Vec<Param>)> {
-        let mut params = vec![Param::from(i64::from(PAGE_ROWS))];
+    /// Whether the last page was read.
+    pub(super) fn is_over(&self) -> bool {
+        self.part == Part::Nothing
+    }
+
+    /// The statement for the next page of so many rows at the most, and its parameters; `None` after the last.
+    pub(super) fn next(&self, layout: &Layout, rows: u32) -> Option<(String, Vec<Param>)> {
+        let mut params = vec![Param::from(i64::from(rows))];
         let (condition, order) = match (self.part, &self.last) {
             (Part::Nothing, _) => return None,
             (Part::SameCommand, Some(last)) => self.same_command(last, &mut params),
@@ -107,11 +110,11 @@ impl Pages {
         (condition, ORDER)
     }
 
-    /// Tells what the page had: how many rows, and where its last one stands.
-    pub(super) fn turned(&mut self, rows: u32, last: Option<Place>) {
+    /// Tells what the page had: whether there may be more of the same, and where its last row stands.
+    pub(super) fn turned(&mut self, full: bool, last: Option<Place>) {
         self.last = last.or(self.last);
         self.part = match self.part {
-            _ if rows >= PAGE_ROWS => Part::SameCommand,
+            _ if full => Part::SameCommand,
             Part::SameCommand => Part::SameTransaction,
             Part::SameTransaction => Part::LaterTransactions,
             Part::LaterTransactions | Part::Nothing => Part::Nothing,
@@ -119,11 +122,14 @@ impl Pages {
     }
 }
 
-/// Reads a row of a page.
+/// Reads a row of a page of the table with this number.
 ///
 /// # Errors
 /// A protocol error when it is not as it was asked for.
-pub(super) fn read(row: &tiberius::Row, layout: &Layout) -> Result<(Place, Captured), SourceError> {
+pub(super) fn read(
+    row: &tiberius::Row,
+    (table, layout): (u16, &Layout),
+) -> Result<(Place, Captured), SourceError> {
     let cell = |at: usize| row.get_column_data(at).ok();
     let lsn = |at: usize| match cell(at) {
         Some(ColumnData::Binary(Some(bytes))) => Lsn::from_bytes(bytes),
@@ -162,6 +168,7 @@ pub(super) fn read(row: &tiberius::Row, layout: &Layout) -> Result<(Place, Captu
     }
     let key = values.split_off(layout.kinds.len().min(values.len()));
     let captured = Captured {
+        table,
         lsn: place.lsn,
         seqval: place.seqval,
         operation,
@@ -194,25 +201,45 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_all_change_tables_have_one_order_and_no_command_comes_before_the_first() {
+        let lsn = |number: u8| Lsn::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, number]).unwrap();
+        let place = |commit: u8, command, seqval: u8, operation| Place {
+            lsn: lsn(commit),
+            command,
+            seqval: lsn(seqval),
+            operation,
+        };
+        let order = [
+            place(1, None, 9, 1),
+            place(1, Some(1), 8, 2),
+            place(1, Some(2), 6, 3),
+            place(1, Some(2), 6, 4),
+            place(1, Some(2), 7, 1),
+            place(2, Some(1), 1, 1),
+        ];
+        assert!(order.is_sorted());
+    }
+
+    #[test]
     fn what_follows_a_full_page_is_its_command_then_its_transaction_then_the_rest() {
         let lsn = |number: u8| Lsn::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, number]).unwrap();
         let mut pages = Pages::new(lsn(1), lsn(9));
         let place = Place { lsn: lsn(5), command: Some(3), seqval: lsn(4), operation: 2 };
-        let condition = |pages: &Pages| pages.next(&layout()).map(|(sql, params)| (sql, params.len()));
+        let condition = |pages: &Pages| pages.next(&layout(), 10).map(|(sql, params)| (sql, params.len()));
         let (sql, params) = condition(&pages).unwrap();
         assert!(sql.contains("__$start_lsn > ") && params == 3, "{sql}");
-        pages.turned(PAGE_ROWS, Some(place));
+        pages.turned(true, Some(place));
         let (sql, params) = condition(&pages).unwrap();
         assert!(sql.contains("__$command_id = @P5") && params == 5, "{sql}");
-        pages.turned(PAGE_ROWS, Some(place));
+        pages.turned(true, Some(place));
         assert!(condition(&pages).unwrap().0.contains("__$command_id = @P5"));
-        pages.turned(0, None);
+        pages.turned(false, None);
         let (sql, params) = condition(&pages).unwrap();
         assert!(sql.contains("__$command_id > @P3") && params == 3, "{sql}");
-        pages.turned(1, Some(Place { command: None, ..place }));
+        pages.turned(false, Some(Place { command: None, ..place }));
         let (sql, _) = condition(&pages).unwrap();
         assert!(sql.contains("__$start_lsn > "), "{sql}");
-        pages.turned(PAGE_ROWS - 1, Some(place));
-        assert!(condition(&pages).is_none());
+        pages.turned(false, Some(place));
+        assert!(condition(&pages).is_none() && pages.is_over());
     }
 }

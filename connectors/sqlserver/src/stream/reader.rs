@@ -1,62 +1,38 @@
-//! The task that reads the change table and hands batches over.
+//! The task that reads the change tables and hands batches over.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use change::{Batch, Incident, Scope, SourceError, SourceErrorKind};
-use tokio::sync::mpsc;
+use change::{Batch, Incident, SourceError, SourceErrorKind};
 
-use super::assembly::Assembly;
+use super::End;
+use super::followed::Followed;
 use super::liveness::Liveness;
-use super::pages::{Pages, read};
-use super::window::{Window, altered, dropped, ends_before, expect_kept};
-use crate::catalog::{self, Table};
-use crate::client::{Client, Param};
+use super::merge::{Handover, Merge};
+use super::window::{Window, ends_before, expect_kept};
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::SqlServerConfig;
 use crate::identity::captured_end;
-use crate::instance::{self, Layout, by_preference};
 use crate::lsn::Lsn;
 
-/// Bytes of changes in a batch.
-const BATCH_BYTES: usize = 1 << 20;
-/// Changes in a batch.
-const BATCH_CHANGES: usize = 8192;
 /// On an idle log a batch says this often that the server answered.
 const HEARD_EVERY: Duration = Duration::from_secs(15);
 
 /// How often the capture may be in the way before that is told: each time for as long as locks are waited for.
 const DELAYS_MAX: u32 = 60;
 
-/// Why the task ends.
-pub(super) enum End {
-    /// Nobody wants the stream any more.
-    Unwanted,
-    /// It cannot go on.
-    Failed(SourceError),
-}
-
-impl From<SourceError> for End {
-    fn from(error: SourceError) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// What the task works with.
 pub(super) struct Reader {
     pub(super) config: Arc<SqlServerConfig>,
-    pub(super) scope: Scope,
     pub(super) client: Client,
-    pub(super) table: Table,
-    pub(super) layout: Layout,
-    /// Instances that lack mapped columns, by the numbers of their change tables.
-    pub(super) unfit: Vec<i64>,
+    /// The tables, by their numbers.
+    pub(super) followed: Vec<Followed>,
     pub(super) clock: Clock,
     /// Everything up to here has been handed over.
     pub(super) from: Lsn,
-    pub(super) batches: mpsc::Sender<Result<Batch, SourceError>>,
-    pub(super) assembly: Assembly,
+    pub(super) handover: Handover,
     pub(super) liveness: Liveness,
 }
 
@@ -64,13 +40,12 @@ impl Reader {
     /// Reads until nobody wants it or it fails, and says why.
     pub(super) async fn run(mut self) {
         let Err(End::Failed(error)) = self.read_on().await else { return };
-        if self.batches.send(Err(error)).await.is_err() {
+        if self.handover.batches.send(Err(error)).await.is_err() {
             tracing::debug!("the stream was not wanted any more when it failed");
         }
     }
 
     async fn read_on(&mut self) -> Result<Infallible, End> {
-        self.assembly.read_from(&self.layout.large);
         let mut heard_at: Option<Instant> = None;
         let mut delays = 0;
         loop {
@@ -94,7 +69,7 @@ impl Reader {
                 Err(error) => return Err(error.into()),
             }
             tokio::select! {
-                () = self.batches.closed() => return Err(End::Unwanted),
+                () = self.handover.batches.closed() => return Err(End::Unwanted),
                 () = tokio::time::sleep(self.config.poll_interval) => {}
             }
         }
@@ -107,97 +82,27 @@ impl Reader {
     }
 
     async fn next_window(&mut self) -> Result<Option<Window>, SourceError> {
-        self.choose_instance().await?;
+        for followed in &mut self.followed {
+            followed.choose_instance(&mut self.client, &self.config, self.from).await?;
+        }
         Window::after(&mut self.client, &self.clock, self.from).await
     }
 
-    async fn send(&self, batch: Batch) -> Result<(), End> {
-        self.batches.send(Ok(batch)).await.map_err(|_| End::Unwanted)
-    }
-
-    /// Stays with the instance that is being read while no better one covers what comes next; this is also the first of the
-    /// two looks at the low end.
-    async fn choose_instance(&mut self) -> Result<(), SourceError> {
-        let instances = instance::list(&mut self.client, &self.table).await?;
-        let best = by_preference(&instances, &self.config)
-            .into_iter()
-            .find(|one| one.covers(self.from) && !self.unfit.contains(&one.object_id));
-        if best.is_some_and(|best| best.object_id == self.layout.instance.object_id) {
-            return Ok(());
-        }
-        let (table, scope) = (&self.table, &self.scope);
-        let layout = instance::choose(&mut self.client, &self.config, (table, scope), self.from).await?;
-        if layout.instance.object_id == self.layout.instance.object_id {
-            // The better one lacks columns, and it always will.
-            self.unfit.extend(best.map(|best| best.object_id));
-            return Ok(());
-        }
-        tracing::info!(
-            from = self.layout.instance.name,
-            to = layout.instance.name,
-            position = %self.from,
-            "the stream goes on with another capture instance"
-        );
-        self.assembly.read_from(&layout.large);
-        self.layout = layout;
-        Ok(())
-    }
-
-    /// Reads a window. Its position is told only after the second look at the low end: until then its changes are open.
+    /// Reads a window. Its position is told only after the second look at the low ends: until then its changes are open.
     async fn read_window(&mut self, window: &Window) -> Result<(), End> {
-        if altered(&mut self.client, self.table.object_id, (self.from, window.to)).await? {
-            self.look_at_table_again().await?;
+        for followed in &mut self.followed {
+            followed.look_again(&mut self.client, &self.config, (self.from, window.to)).await?;
         }
-        let mut pages = Pages::new(self.from, window.to);
-        while let Some((sql, params)) = pages.next(&self.layout) {
-            match self.read_page(&mut pages, (&sql, &params), window).await {
-                // A change table that is not as it was: was it altered, or is it gone?
-                Err(End::Failed(error)) if error.kind() == SourceErrorKind::Schema => {
-                    let left = instance::list(&mut self.client, &self.table).await?;
-                    let here = left.iter().any(|one| one.object_id == self.layout.instance.object_id);
-                    let gone = dropped(&self.layout.instance);
-                    return Err(if here { error.into() } else { gone.caused_by(error).into() });
-                }
-                turned => turned?,
-            }
+        let (client, handover) = (&mut self.client, &mut self.handover);
+        Merge::new(client, handover, &self.followed, (self.from, window)).run().await?;
+        self.handover.assembly.end_transaction();
+        for followed in &self.followed {
+            expect_kept(&mut self.client, &followed.layout.instance, self.from).await?;
         }
-        self.assembly.end_transaction();
-        expect_kept(&mut self.client, &self.layout.instance, self.from).await?;
-        let mut last = self.assembly.take(Some(window.to.to_position()), !window.full);
+        let mut last = self.handover.assembly.take(Some(window.to.to_position()), !window.full);
         last.incidents.extend(self.liveness.moved());
-        self.send(last).await?;
+        self.handover.send(last).await?;
         self.from = window.to;
-        Ok(())
-    }
-
-    async fn read_page(
-        &mut self,
-        pages: &mut Pages,
-        (sql, params): (&str, &[Param]),
-        window: &Window,
-    ) -> Result<(), End> {
-        let mut rows = self.client.read("read the change table", sql, params).await?;
-        let (mut count, mut last) = (0_u32, None);
-        while let Some(row) = rows.next().await? {
-            let (place, captured) = read(&row, &self.layout)?;
-            (count, last) = (count + 1, Some(place));
-            self.assembly.push(captured, |lsn| window.committed_at(lsn));
-            if self.assembly.bytes() >= BATCH_BYTES || self.assembly.ready() >= BATCH_CHANGES {
-                let batch = self.assembly.take(None, false);
-                self.batches.send(Ok(batch)).await.map_err(|_| End::Unwanted)?;
-            }
-        }
-        pages.turned(count, last);
-        Ok(())
-    }
-
-    /// After a change of definitions: a mapped column that went away would read as NULL from here on.
-    async fn look_at_table_again(&mut self) -> Result<(), End> {
-        self.table = catalog::table(&mut self.client, &self.scope).await?;
-        self.table.mapped_kinds()?;
-        let (table, scope) = (&self.table, &self.scope);
-        self.layout = instance::choose(&mut self.client, &self.config, (table, scope), self.from).await?;
-        self.assembly.read_from(&self.layout.large);
         Ok(())
     }
 
@@ -219,6 +124,6 @@ impl Reader {
         *heard_at = Some(Instant::now());
         let incidents: Vec<Incident> = incident.into_iter().collect();
         let position = Some(self.from.to_position());
-        self.send(Batch { changes: Vec::new(), incidents, position, caught_up: !behind }).await
+        self.handover.send(Batch { changes: Vec::new(), incidents, position, caught_up: !behind }).await
     }
 }

@@ -19,7 +19,7 @@ use super::backfill::midnight;
 use crate::args::AuditArgs;
 use crate::config::{Config, Secrets};
 use crate::control::Client;
-use crate::daemon::{Access, Daemon, Mode, capture_settings, mapping, reach, source};
+use crate::daemon::{Access, Daemon, Mode, capture_settings, reach, source, tables};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 
@@ -60,14 +60,12 @@ async fn compare_and_repair(
     (log_lost, stop): (CancellationToken, &CancellationToken),
 ) -> Result<Exit, Failure> {
     let comparison = compare(config, args.month, keeper, (log_lost.clone(), stop)).await?;
-    let mapping = mapping(config)?;
     let mut report = Report {
         months: &comparison.months,
-        is_history: comparison.desk.is_history(),
+        tables: config.tables.len(),
         position: comparison.position.as_ref().map(|position| position.as_str()),
         log_lost: log_lost.is_cancelled(),
         rejected_rows: comparison.rejected_rows,
-        reports_deletions: mapping.deletion_status().is_some(),
         repaired: None,
     };
     if args.repair {
@@ -85,7 +83,7 @@ async fn compare_and_repair(
 fn outside(config: &Config, month: Option<u32>) -> Result<(), Failure> {
     let floor = config.backfill.from;
     let Some(month) =
-        month.filter(|month| *month < pipeline::month_of(midnight(config, floor), config.schedule.zone))
+        month.filter(|month| *month < normalizer::month_of(midnight(config, floor), config.schedule.zone))
     else {
         return Ok(());
     };
@@ -168,10 +166,10 @@ async fn compare(
     keeper: &mut Keeper,
     (log_lost, stop): (CancellationToken, &CancellationToken),
 ) -> Result<Comparison, Failure> {
-    let mapping = mapping(config)?;
+    let tables = tables(config)?;
     let auditor = Auditor {
-        source: source(config, &mapping),
-        mapping: Arc::new(mapping),
+        source: source(config, &tables),
+        tables: Arc::new(tables),
         ledger_dir: config.ledger.dir.clone(),
         settings: capture_settings(config, &Mode::default()),
         from_at: midnight(config, config.backfill.from),

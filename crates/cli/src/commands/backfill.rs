@@ -1,9 +1,11 @@
 //! `bitacora backfill`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use change::{Snapshot, SnapshotPlan, Source};
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use normalizer::NormalizedRow;
 use pipeline::{BackfillRange, DeliveryProgress};
 use tokio::sync::mpsc;
@@ -12,7 +14,7 @@ use super::Context;
 use super::flush::conclude;
 use crate::args::BackfillArgs;
 use crate::config::{Config, Secrets};
-use crate::daemon::{Access, Daemon, Mode, mapping, reach, source};
+use crate::daemon::{Access, Daemon, Mode, reach, source, tables};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 use crate::terminal::{Table, count, counted, say};
@@ -139,32 +141,45 @@ struct Counts {
     rejected: BTreeMap<&'static str, (u64, String)>,
 }
 
+impl Counts {
+    fn take(&mut self, row: NormalizedRow, range: BackfillRange, zone: Tz) {
+        match row {
+            NormalizedRow::Record(record)
+                if record.opening_at < range.from_at || record.opening_at >= range.to_at =>
+            {
+                self.outside += 1;
+            }
+            NormalizedRow::Record(record) => {
+                let month = normalizer::month_of(record.opening_at, zone);
+                *self.months.entry(month).or_default() += 1;
+            }
+            NormalizedRow::BeforeFloor => self.before_floor += 1,
+            NormalizedRow::LeftOut => self.left_out += 1,
+            NormalizedRow::Rejected(rejection) => {
+                self.rejected.entry(rejection.code).or_insert((0, rejection.reason)).0 += 1;
+            }
+        }
+    }
+}
+
 async fn dry_run(config: &Config, range: BackfillRange) -> Result<Exit, Failure> {
-    let mapping = mapping(config)?;
-    let source = source(config, &mapping);
+    let tables = Arc::new(tables(config)?);
+    let source = source(config, &tables);
+    let mut parents = ledger::Rehearsal::new(Arc::clone(&tables))?;
     let mut snapshot = source.snapshot(&SnapshotPlan::OnePass).await?;
     let mut counts = Counts::default();
     let mut shown = Progress::start("backfill rehearsal", "rows");
     let moment = Utc::now().timestamp_micros();
     while let Some(page) = snapshot.next_page().await? {
-        for (row, _) in &page.rows {
+        parents.learn(&page)?;
+        let Some(mapped) = tables.table(page.table).and_then(|table| table.mapped.as_ref()) else { continue };
+        for joined in parents.join(&page)? {
             counts.rows += 1;
-            match normalizer::normalize_row(&mapping, row, moment) {
-                NormalizedRow::Record(record)
-                    if record.opening_at < range.from_at || record.opening_at >= range.to_at =>
-                {
-                    counts.outside += 1;
-                }
-                NormalizedRow::Record(record) => {
-                    let month = pipeline::month_of(record.opening_at, config.schedule.zone);
-                    *counts.months.entry(month).or_default() += 1;
-                }
-                NormalizedRow::BeforeFloor => counts.before_floor += 1,
-                NormalizedRow::LeftOut => counts.left_out += 1,
-                NormalizedRow::Rejected(rejection) => {
-                    counts.rejected.entry(rejection.code).or_insert((0, rejection.reason)).0 += 1;
-                }
-            }
+            let normalized = match joined {
+                Ok(row) => normalizer::normalize_row(&mapped.mapping, &row, moment),
+                Err(rejection) => NormalizedRow::Rejected(rejection),
+            };
+            counts.take(normalized, range, config.schedule.zone);
         }
         shown.update(counts.rows, None, "");
     }

@@ -6,7 +6,9 @@ mod sample;
 mod services;
 mod settings;
 
-use change::{Finding, Source};
+use change::{Finding, Row, Source};
+use chrono::{DateTime, Utc};
+use normalizer::Tables;
 
 use crate::args::CheckArgs;
 use crate::config::{Config, ConfigError, Secrets};
@@ -36,8 +38,8 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, F
 }
 
 async fn look_at(config: &Config) -> Result<Report, Failure> {
-    let mapping = daemon::mapping(config)?;
-    let source = daemon::source(config, &mapping);
+    let tables = daemon::tables(config)?;
+    let source = daemon::source(config, &tables);
     let delivery = daemon::delivery(config)?;
     // Both wait for somebody else's machine, so they wait together.
     let ask = async {
@@ -47,22 +49,37 @@ async fn look_at(config: &Config) -> Result<Report, Failure> {
         }
     };
     let (inspection, (probe, listed)) = tokio::join!(source.check(SAMPLE_ROWS), ask);
-    let now = chrono::Utc::now();
+    let now = Utc::now();
     let mut report = Report::default();
     report.add("Configuration", settings::look_at(config));
     let unreadable = inspection.findings.iter().any(|finding| finding.severity == change::Severity::Error);
     let is_reached = probe.is_ok();
     report.add("Database", inspection.findings);
-    report.add("Mapping", sample::look_at(&mapping, &inspection.sample, unreadable, now));
+    report.add("Mapping", tried(&tables, &inspection.samples, unreadable, now));
     let mut endpoint = vec![endpoint(probe)];
     if is_reached {
-        let used = services::used(config, &mapping, &inspection.sample, now);
+        let used = services::used(&config.tables, &tables, &inspection.samples, now);
         endpoint.push(services::look_at(&used, listed.as_ref()));
     }
     report.add("Endpoint", endpoint);
     report.add("Ledger", ledger_folder::look_at(&config.ledger));
     report.add("Schedule", settings::times(config, now));
     Ok(report)
+}
+
+/// The mapping of each table, tried on its sample rows.
+fn tried(tables: &Tables, samples: &[Vec<Row>], unreadable: bool, now: DateTime<Utc>) -> Vec<Finding> {
+    let several = tables.mapped().nth(1).is_some();
+    let mut found = Vec::new();
+    for (number, table, mapped) in tables.mapped() {
+        let rows = sample::rows(tables, samples, number);
+        let of = |finding: Finding| match several {
+            true => Finding { what: format!("table {}: {}", table.name, finding.what), ..finding },
+            false => finding,
+        };
+        found.extend(sample::look_at(&mapped.mapping, &rows, unreadable, now).into_iter().map(of));
+    }
+    found
 }
 
 fn endpoint(probe: Result<delivery::ProbeReport, delivery::Fault>) -> Finding {

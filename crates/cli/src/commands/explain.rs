@@ -1,7 +1,9 @@
 //! `bitacora explain`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat};
-use ledger::{LedgerReader, LifeEvent};
+use ledger::{LedgerError, LedgerReader, LifeEvent, TableId};
 use serde_json::json;
 
 use super::Context;
@@ -17,11 +19,15 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     let dir = config.ledger.dir.clone();
     let id = args.request_id.clone();
     // Reading the whole ledger takes its time: not on a thread that others wait for.
-    let life = tokio::task::spawn_blocking(move || LedgerReader::open(&dir)?.queries().explain(&id))
+    let read = move || {
+        let reader = LedgerReader::open(&dir)?;
+        Ok::<_, LedgerError>((reader.queries().explain(&id)?, reader.queries().table_names()?))
+    };
+    let (life, names) = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| Failure::new("read the ledger").caused_by(&error))??;
     if args.json {
-        let events: Vec<_> = life.iter().map(as_json).collect();
+        let events: Vec<_> = life.iter().map(|event| as_json(event, &names)).collect();
         let document = json!({"version": 1, "request_id": args.request_id, "events": events});
         say(&format!("{document:#}"))?;
     } else if life.is_empty() {
@@ -34,18 +40,21 @@ pub(crate) async fn explain(context: &Context, args: ExplainArgs) -> Result<Exit
     } else {
         say(&format!("request {}", printable(&args.request_id)))?;
         for event in &life {
-            say(&as_text(event))?;
+            say(&as_text(event, &names))?;
         }
     }
     Ok(if life.is_empty() { Exit::Failed } else { Exit::Done })
 }
 
-fn as_text(event: &LifeEvent) -> String {
+fn as_text(event: &LifeEvent, names: &BTreeMap<TableId, String>) -> String {
     let status = event.status_id.map_or_else(|| "no known status".into(), status_name);
     let changed = event.modified_at.map(|at| format!(", changed {}", moment(at))).unwrap_or_default();
     let mut text = format!("  {status}{changed}, {}", event.origin.as_str());
     if let Some(service) = &event.service_id {
         text.push_str(&format!(", service {}", printable(service)));
+    }
+    if let Some(table) = names.get(&event.table).filter(|name| names.len() > 1 && !name.is_empty()) {
+        text.push_str(&format!(", table {}", printable(table)));
     }
     let mut line = |words: String| text.push_str(&format!("\n      {words}"));
     if let Some(position) = &event.position {
@@ -70,8 +79,9 @@ fn as_text(event: &LifeEvent) -> String {
     text
 }
 
-fn as_json(event: &LifeEvent) -> serde_json::Value {
+fn as_json(event: &LifeEvent, names: &BTreeMap<TableId, String>) -> serde_json::Value {
     json!({
+        "table": names.get(&event.table),
         "service_id": event.service_id,
         "status_id": event.status_id,
         "opening_date": event.opening_at.map(moment),

@@ -1,7 +1,10 @@
 //! `bitacora quarantine`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat};
-use ledger::{Ledger, LedgerReader, QuarantineItem};
+use ledger::{Ledger, LedgerReader, QuarantineItem, TableId};
 use pipeline::{LedgerThread, RetryReport, retry_quarantine};
 use serde_json::json;
 
@@ -10,7 +13,7 @@ use crate::args::{
     QuarantineAction, QuarantineArgs, QuarantineDiscardArgs, QuarantineKind, QuarantineListArgs,
 };
 use crate::config::{Config, Secrets};
-use crate::daemon::{Access, mapping, reach};
+use crate::daemon::{Access, reach, tables};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{count, counted, printable, say};
 
@@ -31,8 +34,9 @@ fn list(config: &Config, args: &QuarantineListArgs) -> Result<Exit, Failure> {
         QuarantineKind::Records => ledger::QuarantineKind::Record,
     });
     let items = reader.queries().quarantine(kind, args.after, args.limit)?;
+    let names = reader.queries().table_names()?;
     if args.json {
-        let items: Vec<_> = items.iter().map(as_json).collect();
+        let items: Vec<_> = items.iter().map(|item| as_json(item, &names)).collect();
         let document = json!({"version": 1, "rows": counts.rows, "records": counts.records, "items": items});
         say(&format!("{document:#}"))?;
         return Ok(Exit::Done);
@@ -43,7 +47,7 @@ fn list(config: &Config, args: &QuarantineListArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     for item in &items {
-        say(&as_text(item))?;
+        say(&as_text(item, &names))?;
     }
     say(&format!(
         "{} that could not be mapped, {} that the dashboard refuses",
@@ -56,7 +60,7 @@ fn list(config: &Config, args: &QuarantineListArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn as_text(item: &QuarantineItem) -> String {
+fn as_text(item: &QuarantineItem, names: &BTreeMap<TableId, String>) -> String {
     let request = item.request_id.as_deref().unwrap_or("unknown");
     let mut text = format!(
         "#{} {} of request {}, {}: {} ({})",
@@ -67,6 +71,9 @@ fn as_text(item: &QuarantineItem) -> String {
         printable(&item.reason),
         item.code
     );
+    if let Some(table) = names.get(&item.table).filter(|name| names.len() > 1 && !name.is_empty()) {
+        text.push_str(&format!("\n    table: {}", printable(table)));
+    }
     if let Some(row) = &item.row {
         text.push_str(&format!("\n    row: {}", printable(row)));
     }
@@ -76,11 +83,12 @@ fn as_text(item: &QuarantineItem) -> String {
     text
 }
 
-fn as_json(item: &QuarantineItem) -> serde_json::Value {
+fn as_json(item: &QuarantineItem, names: &BTreeMap<TableId, String>) -> serde_json::Value {
     let row = item.row.as_deref().and_then(|row| serde_json::from_str::<serde_json::Value>(row).ok());
     json!({
         "id": item.id,
         "kind": item.kind.as_str(),
+        "table": names.get(&item.table),
         "service_id": item.service_id,
         "request_id": item.request_id,
         "status_id": item.status_id,
@@ -102,9 +110,10 @@ async fn retry(config: &Config) -> Result<Exit, Failure> {
     let report = match reach(config, "bitacora quarantine retry")? {
         Access::Daemon(daemon) => daemon.retry_quarantine().await?,
         Access::Alone(ledger) => {
-            let mapping = mapping(config)?;
-            let thread = LedgerThread::start(*ledger)?;
-            retry_quarantine(&thread, &mapping, config.schedule.zone).await?
+            let mut ledger = *ledger;
+            let declared = ledger.declare_tables(Arc::new(tables(config)?))?;
+            let thread = LedgerThread::start(ledger)?;
+            retry_quarantine(&thread, &declared).await?
         }
     };
     tell(&report)?;

@@ -13,8 +13,8 @@ use super::Context;
 /// Prints the statements, and runs them where that was asked for.
 pub(crate) async fn setup(context: &Context, args: &SetupArgs) -> Result<Exit, Failure> {
     let config = context.config(Secrets::Needed)?;
-    let mapping = daemon::mapping(&config)?;
-    let source = daemon::source(&config, &mapping);
+    let tables = daemon::tables(&config)?;
+    let source = daemon::source(&config, &tables);
     let statements = source
         .setup()
         .await

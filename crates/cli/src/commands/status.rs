@@ -1,5 +1,7 @@
 //! `bitacora status`.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use ledger::{Ledger, LedgerErrorKind, LedgerReader};
 use pipeline::{Health, Status};
@@ -8,6 +10,7 @@ use super::Context;
 use crate::args::StatusArgs;
 use crate::config::{Config, Secrets};
 use crate::control::Client;
+use crate::daemon::tables;
 use crate::exit::{Exit, Failure};
 use crate::terminal::{batches, count, counted, say};
 
@@ -33,7 +36,9 @@ async fn read(config: &Config) -> Result<Status, Failure> {
     match Ledger::open(dir, "bitacora status") {
         // Nobody else writes: what waits to be compared is settled now, so that the counts are exact.
         Ok(mut ledger) => {
-            while ledger.settle(50_000)?.more {}
+            // A configuration that does not fit the ledger is for the daemon to refuse: the state is shown all the same.
+            let fits = ledger.declare_tables(Arc::new(tables(config)?)).is_ok();
+            while fits && ledger.settle(50_000)?.more {}
             Ok(pipeline::status(&ledger, engine, &stopped, Utc::now())?)
         }
         Err(error) if error.kind() == LedgerErrorKind::Held => match Client::find(dir) {
@@ -79,6 +84,14 @@ fn show(status: &Status) -> Result<(), Failure> {
             format!("{} rows, {} records", count(status.quarantine.rows), count(status.quarantine.records)),
         ),
     ];
+    if status.quarantine.waiting > 0 {
+        lines.push(("waiting", format!("{} rows for their parents", count(status.quarantine.waiting))));
+    }
+    if status.tables.len() > 1 {
+        for table in &status.tables {
+            lines.push(("table", format!("{}: {} in quarantine", table.table, count(table.quarantine))));
+        }
+    }
     if let Some(error) = &source.last_error {
         lines.push(("last error", error.clone()));
     }

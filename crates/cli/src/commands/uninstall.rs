@@ -1,9 +1,11 @@
 //! `bitacora uninstall`: takes away again what the connector has in the database.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use change::{Removal, Source, Statement};
 use ledger::{Ledger, LedgerErrorKind, LedgerReader};
+use normalizer::Tables;
 
 use crate::args::UninstallArgs;
 use crate::config::{Config, Secrets};
@@ -19,9 +21,9 @@ const UNTOUCHED: &str = "nothing was changed in the database";
 pub(crate) async fn uninstall(context: &Context, args: &UninstallArgs) -> Result<Exit, Failure> {
     let config = context.config(Secrets::Needed)?;
     let mut ledger = hold_ledger(&config).await.map_err(|failure| failure.for_the_data(UNTOUCHED))?;
-    let unsent = ledger.as_mut().map_or(Ok(0), unsent)?;
-    let mapping = daemon::mapping(&config)?;
-    let source = daemon::source(&config, &mapping);
+    let tables = Arc::new(daemon::tables(&config)?);
+    let unsent = ledger.as_mut().map_or(Ok(0), |ledger| unsent(ledger, &tables))?;
+    let source = daemon::source(&config, &tables);
     let removal = source.removal().await.map_err(|error| Failure::from(error).for_the_data(UNTOUCHED))?;
     say(&script(&config, &removal))?;
     if removal.statements.is_empty() || args.dry_run {
@@ -50,7 +52,9 @@ async fn hold_ledger(config: &Config) -> Result<Option<Ledger>, Failure> {
 }
 
 /// Records that the dashboard has not acknowledged.
-fn unsent(ledger: &mut Ledger) -> Result<u64, Failure> {
+fn unsent(ledger: &mut Ledger, tables: &Arc<Tables>) -> Result<u64, Failure> {
+    // Rows that are joined to their parents are settled by what the configuration says of them.
+    ledger.declare_tables(Arc::clone(tables))?;
     while ledger.settle(50_000)?.more {}
     Ok(ledger.delta()?.records)
 }

@@ -17,8 +17,8 @@ use super::reader::Section;
 /// The greatest id of the dashboard's status catalogue.
 const STATUS_MAX: i64 = 21;
 
-/// Reads the section; which rows count and what they are, `floor` and `zone` come from the sections `[source]`,
-/// `[backfill]` and `[schedule]`.
+/// Reads the section; which rows count and what they are stand beside the table, `floor` and `zone` come from the
+/// sections `[backfill]` and `[schedule]`.
 pub(super) fn read(
     section: &Section<'_, '_>,
     (condition, rows): (Option<Condition>, Rows),
@@ -48,10 +48,13 @@ pub(super) fn read(
         floor,
         zone,
     };
-    for error in Mapping::new(complete.clone()).err().unwrap_or_default() {
+    let errors = Mapping::new(complete.clone()).err().unwrap_or_default();
+    let is_right = errors.is_empty();
+    for error in errors {
         section.problem::<()>(error.field, error.message, error.hint);
     }
-    let all_read = service_id.and(request_id).and(status_id).is_some()
+    let all_read = is_right
+        && service_id.and(request_id).and(status_id).is_some()
         && opening_date.and(last_modified_date).is_some()
         && on_delete.is_some();
     all_read.then_some(complete)

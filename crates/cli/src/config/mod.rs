@@ -6,7 +6,8 @@
 //! # Layout
 //! - `reader`, `item`: the walk over the document that notes every mistake
 //! - `substitution`: `${NAME}` and `${file:PATH}`
-//! - `source`, `mapping`, `schedule`, `delivery` (and `x_road`), `backfill`, `ledger`, `alerts`, `status`: one section each
+//! - `source`, `tables`, `mapping`, `schedule`, `delivery` (and `x_road`), `backfill`, `ledger`, `alerts`, `status`: one
+//!   section each
 //! - `duration`, `size`, `nearest`, `secret`, `certificate`: what the sections are made of
 //! - `wiring`: the same settings in the words of the other crates
 
@@ -28,6 +29,7 @@ mod source;
 mod sqlserver;
 mod status;
 mod substitution;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod wiring;
@@ -36,7 +38,7 @@ mod x_road;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use normalizer::{MappingConfig, Rows};
+use normalizer::TableConfig;
 use toml::de::DeTable;
 
 pub use alerts::{AlertsConfig, EmailConfig};
@@ -60,10 +62,10 @@ use substitution::Surroundings;
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
-    /// The database and the table.
+    /// The database.
     pub source: SourceConfig,
-    /// How a row becomes a record; the normalizer has nothing against it.
-    pub mapping: MappingConfig,
+    /// The tables, and how their rows become records; the normalizer has nothing against them.
+    pub tables: Vec<TableConfig>,
     /// When the delta is flushed.
     pub schedule: ScheduleConfig,
     /// Where the records go.
@@ -140,22 +142,21 @@ fn syntax(reader: &Reader<'_>, error: &toml::de::Error) -> Problem {
 
 fn read<'t>(reader: &Reader<'_>, document: &'t DeTable<'t>, path: &Path) -> Option<Config> {
     let root = Section::new(reader, String::new(), 1, document);
-    let source = source::read(&root.required_section("source"));
+    let source_section = root.required_section("source");
+    let source = source::read(&source_section);
     let schedule = schedule::read(&root.required_section("schedule"));
     let zone = schedule.as_ref().map(|schedule| schedule.zone).unwrap_or_default();
     let delivery = delivery::read(&root.required_section("delivery"), zone);
     let backfill = backfill::read(&root.section("backfill"), zone);
     let floor = backfill.as_ref().map_or_else(earliest, |backfill| backfill.from);
-    let which =
-        source.as_ref().map_or((None, Rows::Requests), |source| (source.condition.clone(), source.rows));
-    let mapping = mapping::read(&root.required_section("mapping"), which, floor, zone);
+    let tables = tables::read(&root, &source_section, floor, zone);
     let ledger = ledger::read(&root.required_section("ledger"));
     let alerts = alerts::read(&root.section("alerts"));
     let status = status::read(&root.section("status"));
     Some(Config {
         path: path.to_owned(),
         source: source?,
-        mapping: mapping?,
+        tables: tables?,
         schedule: schedule?,
         delivery: delivery?,
         backfill: backfill?,

@@ -1,10 +1,7 @@
-//! `[source]`: the database, the table, and what only one engine knows.
+//! `[source]`: the database, and what only one engine knows.
 
 use std::fmt;
 use std::time::Duration;
-
-use change::Condition;
-use normalizer::Rows;
 
 use super::certificate::{self, CertificateFile};
 use super::item::Item;
@@ -87,12 +84,6 @@ pub struct SourceConfig {
     pub user: String,
     /// The user's password; `None` where the server asks for none.
     pub password: Option<Secret>,
-    /// The table, as written.
-    pub table: String,
-    /// Which of its rows count; all of them without one.
-    pub condition: Option<Condition>,
-    /// What each of its rows is.
-    pub rows: Rows,
     /// How the connection is protected.
     pub tls: Tls,
     /// The private authority that signed the server's certificate.
@@ -133,8 +124,6 @@ const TLS_NAMES: [(&str, Tls); 4] = [
     ("verify-full", Tls::VerifyFull),
 ];
 
-const ROWS_NAMES: [(&str, Rows); 2] = [("requests", Rows::Requests), ("history", Rows::History)];
-
 pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
     let engine = section.required("engine").and_then(|item| engine(&item));
     let host = section.required("host").and_then(|item| host(&item));
@@ -143,9 +132,6 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
     let database = section.required("database").and_then(|item| item.text());
     let user = section.required("user").and_then(|item| item.text());
     let password = section.maybe("password", Item::secret);
-    let table = section.required("table").and_then(|item| item.text());
-    let condition = section.maybe("where", condition);
-    let rows = section.or("rows", Rows::Requests, |item| item.choice(&ROWS_NAMES));
     let tls = section.or("tls", Tls::VerifyFull, |item| item.choice(&TLS_NAMES));
     let tls_ca = section.maybe("tls_ca", certificate::read);
     let least = Duration::from_secs(1);
@@ -160,9 +146,6 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<SourceConfig> {
         database: database?,
         user: user?,
         password: password?,
-        table: table?,
-        condition: condition?,
-        rows: rows?,
         tls: tls?,
         tls_ca: tls_ca?,
         snapshot_max: snapshot_max?,
@@ -178,13 +161,6 @@ fn engine(item: &Item<'_, '_>) -> Option<Engine> {
         return item.problem("\"mariadb\" is spelt \"mysql\" here", Some("write engine = \"mysql\"".into()));
     }
     item.choice(&Engine::NAMES)
-}
-
-fn condition(item: &Item<'_, '_>) -> Option<Condition> {
-    match normalizer::parse_condition(&item.text()?) {
-        Ok(condition) => Some(condition),
-        Err(error) => item.problem(error.to_string(), Some(error.hint)),
-    }
 }
 
 fn host(item: &Item<'_, '_>) -> Option<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::delivery::Precision;
 use chrono::NaiveTime;
-use normalizer::{Field, OnDelete, TimeField};
+use normalizer::{Field, OnDelete, Rows, TimeField};
 use pipeline::{GroupBy, Times};
 
 use super::*;
@@ -130,9 +130,9 @@ fn the_smallest_configuration_gets_the_documented_defaults() {
     assert_eq!(config.source.postgres.publication, "bitacora");
     assert_eq!(config.source.sqlserver.poll_interval, Duration::from_secs(5));
     assert_eq!(config.source.sqlserver.mode, SqlserverMode::Capture);
-    assert_eq!(config.mapping.on_delete, OnDelete::Ignore);
-    assert_eq!(config.mapping.floor, earliest());
-    assert_eq!(config.mapping.zone, chrono_tz::America::Santo_Domingo);
+    assert_eq!(config.tables[0].mapping.on_delete, OnDelete::Ignore);
+    assert_eq!(config.tables[0].mapping.floor, earliest());
+    assert_eq!(config.tables[0].mapping.zone, chrono_tz::America::Santo_Domingo);
     let two = NaiveTime::from_hms_opt(2, 0, 0).unwrap();
     assert_eq!(config.schedule.flushes.times(), &Times::At(vec![two]));
     assert_eq!(config.delivery.batch_size, 1000);
@@ -165,17 +165,17 @@ fn every_key_of_the_interface_is_read() {
     assert_eq!((own.mode, own.overlap, own.read_only), (SqlserverMode::Poll, Duration::from_secs(120), true));
     assert_eq!(own.modified_column.as_deref(), Some("fecha_modificacion"));
     assert_eq!(own.time_zone, Some(chrono_tz::America::Santo_Domingo));
-    let Field::Column { column, map: Some(map) } = config.mapping.status_id else {
+    let Field::Column { column, map: Some(map) } = config.tables[0].mapping.status_id.clone() else {
         panic!("a mapped column")
     };
     assert_eq!(column, "estado");
     assert_eq!(map.get("RECIBIDA").map(String::as_str), Some("9"));
     let zone = Some(chrono_tz::America::Santo_Domingo);
     assert_eq!(
-        config.mapping.opening_date,
+        config.tables[0].mapping.opening_date,
         TimeField::Column { column: "fecha_apertura".into(), time_zone: zone }
     );
-    assert_eq!(config.mapping.on_delete, OnDelete::Report(10));
+    assert_eq!(config.tables[0].mapping.on_delete, OnDelete::Report(10));
     assert_eq!(config.schedule.flushes.times(), &Times::Every(Duration::from_secs(5400)));
     assert_eq!(config.delivery.x_road_client.as_deref(), Some("DO/GOB/INSTITUCION/SUBSISTEMA"));
     let (name, value) = config.delivery.headers.first().unwrap();
@@ -286,7 +286,7 @@ fn mistakes_in_the_mapping() {
 
 #[test]
 fn fields_may_be_made_of_several_columns() {
-    let field = |line: &str| parse(&with("mapping", line)).unwrap().mapping;
+    let field = |line: &str| parse(&with("mapping", line)).unwrap().tables.swap_remove(0).mapping;
     let template = field("request_id = { template = \"{anio}-{numero}\" }").request_id;
     assert_eq!(template, Field::Template("{anio}-{numero}".into()));
     let pair = field("status_id = { columns = [\"estado\", \"sub\"], map = { \"A|1\" = 9 }, other = 21 }");
@@ -323,16 +323,15 @@ fn mistakes_in_fields_of_several_columns() {
 #[test]
 fn a_condition_is_read_and_belongs_to_source_and_mapping() {
     let config = parse(&with("source", "where = \"tipo = 'TRAMITE' AND anio >= 2020\"")).unwrap();
-    assert!(config.source.condition.is_some());
-    assert_eq!(config.mapping.condition, config.source.condition);
+    assert!(config.tables[0].mapping.condition.is_some());
 }
 
 #[test]
 fn a_history_is_asked_for_in_the_source() {
-    assert_eq!(parse(LEAST).unwrap().mapping.rows, Rows::Requests);
+    assert_eq!(parse(LEAST).unwrap().tables[0].mapping.rows, Rows::Requests);
     let text =
         with("source", "rows = \"history\"").replace("{ commit_time = true }", "{ column = \"fecha\" }");
-    assert_eq!(parse(&text).unwrap().mapping.rows, Rows::History);
+    assert_eq!(parse(&text).unwrap().tables[0].mapping.rows, Rows::History);
     let messages = mistakes_with(&[("source", "rows = \"histroy\""), ("source", "rows = \"history\"")]);
     insta::assert_snapshot!(messages);
 }
@@ -446,4 +445,89 @@ fn no_text_makes_the_reader_panic() {
         let prefix = text.get(..end).unwrap();
         drop(parse(prefix));
     }
+}
+
+/// Two tables, the second joined to a third, without the sections after them.
+const TABLES: &str = r#"
+[[source.tables]]
+table = "public.licencias"
+[source.tables.mapping]
+service_id = { value = "101" }
+request_id = { column = "numero" }
+opening_date = { column = "fecha" }
+status_id = { column = "estado" }
+last_modified_date = { commit_time = true }
+
+[[source.tables]]
+table = "public.historial"
+rows = "history"
+where = "anio >= 2020"
+[[source.tables.join]]
+table = "public.permisos"
+on = { permiso_id = "id" }
+columns = ["numero"]
+[source.tables.mapping]
+service_id = { value = "102" }
+request_id = { column = "numero" }
+opening_date = { column = "permisos.fecha" }
+status_id = { column = "estado" }
+last_modified_date = { column = "desde" }
+"#;
+
+/// The smallest configuration with [`TABLES`] in place of its table and mapping, and `change` made to it.
+fn several(change: impl FnOnce(String) -> String) -> String {
+    let (source, rest) = LEAST.split_once("table = \"public.solicitudes\"\n").unwrap();
+    let (_, rest) = rest.split_once("[schedule]").unwrap();
+    change(format!("{source}{TABLES}\n[schedule]{rest}"))
+}
+
+#[test]
+fn several_tables_have_a_mapping_each() {
+    let config = parse(&several(|text| text)).unwrap();
+    let tables = normalizer::Tables::new(config.tables, config.schedule.zone).unwrap();
+    let names: Vec<_> = tables.tables().iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(names, ["public.licencias", "public.permisos", "public.historial"]);
+    let history = tables.table(2).unwrap();
+    assert_eq!(history.columns, ["estado", "desde", "anio", "permiso_id"]);
+    assert_eq!(tables.table(1).unwrap().columns, ["id", "numero", "fecha"]);
+}
+
+#[test]
+fn a_join_beside_the_only_table_takes_part_in_the_mapping() {
+    let join =
+        "join = [{ table = \"public.personas\", on = { persona_id = \"id\" }, columns = [\"numero\"] }]\n";
+    let text = LEAST.replace("\n[mapping]", &format!("{join}\n[mapping]"));
+    assert_eq!(parse(&text).unwrap().tables[0].joins[0].table, "public.personas");
+}
+
+#[test]
+fn what_several_tables_leave_unclear_is_told() {
+    let told = |changes: &[(&str, &str)], expected: &[&str]| {
+        let text = several(|text| {
+            changes.iter().fold(text, |text, (from, to)| {
+                assert!(text.contains(from), "{from}");
+                text.replace(from, to)
+            })
+        });
+        let mistakes = mistakes(&text);
+        expected.iter().for_each(|part| assert!(mistakes.contains(part), "{part} is not in {mistakes}"));
+    };
+    let user = "user = \"bitacora\"\n";
+    told(
+        &[(user, "user = \"bitacora\"\ntable = \"t\"\n")],
+        &["source.tables: there is `table` too", "a [[source.tables]] of its own"],
+    );
+    told(
+        &[(user, "user = \"bitacora\"\nrows = \"history\"\n"), ("[schedule]", "[mapping]\n\n[schedule]")],
+        &["source.rows: does not say which of the tables", "mapping: does not say which of the tables"],
+    );
+    told(
+        &[("columns = [\"numero\"]", "columns = [\"cedula\"]"), ("permisos.fecha", "fecha")],
+        &["source.tables[1].join[0].columns: the mapping names no column of table \"public.permisos\""],
+    );
+    told(&[("on = { permiso_id = \"id\" }", "on = {}")], &["source.tables[1].join[0].on: names no column"]);
+    told(
+        &[("public.licencias", "public.historial")],
+        &["source.tables[1].mapping.table: table \"public.historial\" is configured twice"],
+    );
 }

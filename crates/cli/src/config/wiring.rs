@@ -2,7 +2,6 @@
 
 use ::delivery::{ClientIdentity, DeliveryConfig};
 use mysql_connector::MysqlConfig;
-use normalizer::MappingConfig;
 use normalizer::TimeField;
 use postgres_connector::PostgresConfig;
 use sqlserver_connector::{Mode, SqlServerConfig};
@@ -10,12 +9,6 @@ use sqlserver_connector::{Mode, SqlServerConfig};
 use super::{Config, SqlserverMode, Tls};
 
 impl Config {
-    /// How a row becomes a record.
-    #[must_use]
-    pub fn to_mapping(&self) -> MappingConfig {
-        self.mapping.clone()
-    }
-
     /// Where the records go.
     #[must_use]
     pub fn to_delivery(&self) -> DeliveryConfig {
@@ -109,7 +102,7 @@ impl Config {
     /// The column that every change sets to the present time.
     fn modified_column(&self) -> Option<String> {
         let given = self.source.sqlserver.modified_column.clone();
-        given.or_else(|| match &self.mapping.last_modified_date {
+        given.or_else(|| match &self.tables.first()?.mapping.last_modified_date {
             TimeField::Column { column, .. } => Some(column.clone()),
             _ => None,
         })

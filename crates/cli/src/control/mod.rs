@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use change::RowKey;
-use ledger::Repair;
+use ledger::{Repair, TableId};
 use normalizer::StatusChange;
 use pipeline::{DeliveryProgress, FlushReport};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,7 @@ struct RepairAsked {
 /// One of them.
 #[derive(Debug, Serialize, Deserialize)]
 struct RepairTold {
+    table: i64,
     service_id: String,
     request_id: String,
     opening_at: i64,
@@ -106,6 +107,7 @@ impl From<&Repair> for RepairTold {
     fn from(repair: &Repair) -> Self {
         let change = &repair.change;
         Self {
+            table: repair.table.number(),
             service_id: change.service_id.to_string(),
             request_id: change.request_id.to_string(),
             opening_at: change.opening_at,
@@ -121,6 +123,7 @@ impl From<&Repair> for RepairTold {
 impl From<RepairTold> for Repair {
     fn from(told: RepairTold) -> Self {
         Self {
+            table: TableId::from_number(told.table),
             change: StatusChange {
                 service_id: told.service_id.as_str().into(),
                 request_id: told.request_id.as_str().into(),

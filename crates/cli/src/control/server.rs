@@ -17,7 +17,7 @@ use change::Position;
 use chrono::Utc;
 use futures_util::stream;
 use ledger::RepairAt;
-use normalizer::Mapping;
+use normalizer::Tables;
 use pipeline::{BackfillRange, FlushReport, PipelineError, Requests};
 use rand::distr::{Alphanumeric, SampleString};
 use tokio::net::TcpListener;
@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal, RepairAsked, Repaired};
 use crate::exit::Failure;
 
-/// Reads the mapping of the configuration as it is now.
-pub(crate) type Reload = Arc<dyn Fn() -> Result<Mapping, Failure> + Send + Sync>;
+/// Reads the tables of the configuration as it is now.
+pub(crate) type Reload = Arc<dyn Fn() -> Result<Tables, Failure> + Send + Sync>;
 
 /// Progress lines that may wait for a slow reader; more are dropped.
 const LINES_WAITING_MAX: usize = 32;
@@ -107,7 +107,7 @@ async fn status(State(shared): State<Shared>) -> Response {
 
 async fn retry(State(shared): State<Shared>) -> Response {
     let mended = match (shared.reload)() {
-        Ok(mapping) => mapping,
+        Ok(tables) => tables,
         Err(failure) => return refuse(Refusal { message: failure.to_string(), hint: None }),
     };
     answer(shared.requests.retry_quarantine(mended).await)

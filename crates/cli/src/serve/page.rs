@@ -153,6 +153,10 @@ fn delivery(page: &mut String, status: &Status, language: Language) {
             ),
             (t("En cuarentena: filas", "In quarantine: rows"), status.quarantine.rows.to_string()),
             (t("En cuarentena: registros", "In quarantine: records"), status.quarantine.records.to_string()),
+            (
+                t("Filas que esperan a su fila padre", "Rows that wait for their parents"),
+                status.quarantine.waiting.to_string(),
+            ),
         ],
     );
 }

@@ -4,11 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use change::{Checkpoint, Position, RowKey, ServerIdentity, Transaction};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
 use ledger::{
     Batch, BodyBuilder, Captured, CopyId, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, NewCopy,
-    RejectedRow, StagedPage, StagedRows,
+    RejectedRow, StagedPage, StagedRows, TableId,
 };
-use normalizer::{RequestKey, StatusChange};
+use normalizer::{
+    Field, Mapping, MappingConfig, OnDelete, RequestKey, Rows, StatusChange, Tables, TimeField,
+};
 use tempfile::TempDir;
 
 /// A day in 2026; tests count in microseconds from here.
@@ -63,7 +67,7 @@ impl Desk {
     }
 
     pub(crate) fn begin(&mut self, kind: CopyKind, exact: bool) -> CopyId {
-        self.ledger.begin_copy(&NewCopy { kind, exact, at: NOW }).unwrap()
+        self.ledger.begin_copy(&NewCopy { kind, exact, tables: None, at: NOW }).unwrap()
     }
 
     /// Stages a fenced page and lets the stream pass its fence.
@@ -101,6 +105,30 @@ impl Desk {
 
 pub(crate) fn open(dir: &Path) -> Ledger {
     Ledger::open(dir, "bitacora test since 2026-11-22T02:00:00Z").unwrap()
+}
+
+/// One table, whose rows are requests, or with `history` status changes.
+pub(crate) fn single(history: bool) -> Arc<Tables> {
+    let rows = if history { Rows::History } else { Rows::Requests };
+    let mapping = Mapping::new(MappingConfig { rows, ..mapping("numero", "fecha") }).unwrap();
+    Arc::new(Tables::single("solicitudes", mapping, Tz::UTC))
+}
+
+/// A mapping that takes number and opening from these columns.
+pub(crate) fn mapping(number: &str, opening: &str) -> MappingConfig {
+    let column = |name: &str| Field::Column { column: name.into(), map: None };
+    MappingConfig {
+        service_id: Field::Value("101".into()),
+        request_id: column(number),
+        opening_date: TimeField::Column { column: opening.into(), time_zone: Some(Tz::UTC) },
+        status_id: column("estado"),
+        last_modified_date: TimeField::Column { column: "desde".into(), time_zone: Some(Tz::UTC) },
+        on_delete: OnDelete::Ignore,
+        condition: None,
+        rows: Rows::Requests,
+        floor: NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
+        zone: Tz::UTC,
+    }
 }
 
 /// `"101 A 9"` or `"101 A 9 77"`: service, request, status, and the moment it is told apart by.
@@ -149,11 +177,13 @@ pub(crate) fn piece(entries: Vec<Entry>, position: Option<&str>) -> Ingest {
 pub(crate) fn captured(entry: Entry, row_key: Option<&str>, old_row_key: Option<&str>) -> Captured {
     let named = |key: &str| RowKey::from_columns([key]);
     let transaction = Arc::new(Transaction { position: Position::new("0/1"), committed_at: NOW });
-    Captured { entry, row_key: row_key.map(named), old_row_key: old_row_key.map(named), transaction }
+    let table = TableId::default();
+    Captured { table, entry, row_key: row_key.map(named), old_row_key: old_row_key.map(named), transaction }
 }
 
 pub(crate) fn rejected(request: Option<RequestKey>) -> RejectedRow {
     RejectedRow {
+        table: TableId::default(),
         code: "unknown_status",
         reason: "estado is \"X\", which is not in the map".into(),
         request,

@@ -265,7 +265,7 @@ fn nothing_is_put_behind_an_open_transaction() {
 fn a_second_copy_waits_for_the_first() {
     let mut desk = Desk::new();
     let copy = desk.begin(CopyKind::Baseline, true);
-    let new = ledger::NewCopy { kind: CopyKind::Again, exact: false, at: NOW };
+    let new = ledger::NewCopy { kind: CopyKind::Again, exact: false, tables: None, at: NOW };
     assert_eq!(desk.ledger.begin_copy(&new).unwrap_err().kind(), LedgerErrorKind::Misuse);
     let refused = desk.ledger.finish_copy(copy, None).unwrap_err();
     assert_eq!(refused.kind(), LedgerErrorKind::Misuse, "an exact copy needs its position");

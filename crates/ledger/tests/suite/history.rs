@@ -6,11 +6,13 @@ use ledger::{
     Resolution, StagedPage,
 };
 
-use crate::arrange::{Desk, EVER, NOW, captured, change, checkpoint, key, page, piece, record, rejected};
+use crate::arrange::{
+    Desk, EVER, NOW, captured, change, checkpoint, key, page, piece, record, rejected, single,
+};
 
 fn desk() -> Desk {
     let mut desk = Desk::new();
-    desk.ledger.declare_rows(true).unwrap();
+    desk.ledger.declare_tables(single(true)).unwrap();
     desk
 }
 
@@ -315,15 +317,10 @@ fn a_mended_row_of_a_copy_waits_among_the_rows_of_its_request() {
 #[test]
 fn a_ledger_keeps_to_the_kind_of_rows_that_it_was_filled_with() {
     let mut desk = desk();
-    desk.ledger.declare_rows(false).unwrap();
-    desk.ledger.declare_rows(true).unwrap();
+    desk.ledger.declare_tables(single(false)).unwrap();
+    desk.ledger.declare_tables(single(true)).unwrap();
     commit(&mut desk, vec![inserted("101 A 9 1", "1")]);
-    let error = desk.ledger.declare_rows(false).unwrap_err();
+    let error = desk.ledger.declare_tables(single(false)).unwrap_err();
     assert_eq!(error.kind(), LedgerErrorKind::OtherRows);
     assert!(error.to_string().contains("rows = \"history\"") && error.hint().is_some(), "{error}");
-    // One that was filled before there was a choice holds requests.
-    let mut desk = Desk::new();
-    commit(&mut desk, vec![inserted("101 A 9 1", "1")]);
-    assert_eq!(desk.ledger.declare_rows(true).unwrap_err().kind(), LedgerErrorKind::OtherRows);
-    desk.ledger.declare_rows(false).unwrap();
 }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::actions::{Action, KEYS, REQUESTS, Row, TableRows, action};
 use crate::arrange::{
-    Desk, EVER, Lines, NOW, captured, change, checkpoint, key, lines, page, piece, rejected,
+    Desk, EVER, Lines, NOW, captured, change, checkpoint, key, lines, page, piece, rejected, single,
 };
 use crate::audit::audit;
 use crate::model::{Event, Kind, Model, Record, Request, TableRow};
@@ -55,6 +55,7 @@ struct Life {
 impl Life {
     fn new() -> Self {
         let mut desk = Desk::new();
+        desk.ledger.declare_tables(single(false)).unwrap();
         desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
         Self {
             desk: Some(desk),

@@ -21,6 +21,8 @@ mod history;
 #[cfg(test)]
 mod ingesting;
 #[cfg(test)]
+mod joins;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod model;

@@ -6,10 +6,10 @@
 
 use std::fs;
 
-use ledger::{FlushKind, GapFound, Ingest, LedgerErrorKind, LedgerReader};
+use ledger::{FlushKind, GapFound, Ingest, LedgerErrorKind, LedgerReader, TableId};
 use tempfile::TempDir;
 
-use crate::arrange::{Desk, EVER, NOW, candidate, change, key, open, piece, record, rejected};
+use crate::arrange::{Desk, EVER, NOW, candidate, change, key, open, piece, record, rejected, single};
 
 /// The file of every earlier version.
 const LEDGERS: [(u32, &[u8]); 2] =
@@ -61,6 +61,18 @@ fn whoever_only_reads_a_ledger_of_an_earlier_version_says_so_and_leaves_it_alone
     assert_eq!(error.kind(), LedgerErrorKind::OlderSchema);
     assert!(error.to_string().contains("has version 1 and has not been brought up to"), "{error}");
     assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
+fn a_ledger_that_held_one_table_is_told_its_name() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("ledger.sqlite"), LEDGERS[0].1).unwrap();
+    let mut ledger = open(dir.path());
+    let error = ledger.declare_tables(single(true)).unwrap_err();
+    assert_eq!(error.kind(), LedgerErrorKind::OtherRows);
+    let declared = ledger.declare_tables(single(false)).unwrap();
+    assert_eq!(declared.id(0), TableId::default());
+    assert!(ledger.tables_to_copy(&declared).unwrap().is_empty());
 }
 
 /// What everyone must find who opens the ledger that [`short_life`] left behind.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
 use delivery::{Delivery, DeliveryConfig, Precision, RetryPolicy};
-use ledger::{Captured, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows};
+use ledger::{Captured, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows, TableId};
 use normalizer::StatusChange;
 use pipeline::{Courier, DeliverySettings, FlushReport, GroupBy, Health, LedgerThread};
 use tablero::{Tablero, TableroConfig};
@@ -75,7 +75,8 @@ impl Desk {
                 };
                 let entry = Entry::Record(change);
                 let transaction = Arc::clone(&transaction);
-                captured.push(Captured { entry, row_key: None, old_row_key: None, transaction });
+                let table = TableId::default();
+                captured.push(Captured { table, entry, row_key: None, old_row_key: None, transaction });
             }
         }
         let changes = captured.len() as u64;
@@ -92,7 +93,7 @@ impl Desk {
     /// Copies so many requests with status 1, none of which `captured` knows, and asks for their backfill.
     pub(crate) fn copied(&mut self, requests: u32) {
         let mut ledger = self.ledger();
-        let copy = NewCopy { kind: CopyKind::Baseline, exact: true, at: self.next_moment };
+        let copy = NewCopy { kind: CopyKind::Baseline, exact: true, tables: None, at: self.next_moment };
         let copy = ledger.begin_copy(&copy).unwrap();
         let mut rows = StagedRows::default();
         for request in 0..requests {

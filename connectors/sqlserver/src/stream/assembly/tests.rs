@@ -9,6 +9,7 @@ fn lsn(number: u8) -> Lsn {
 /// A row of transaction 1 with an id, which is its key, and a status.
 fn captured(operation: i64, number: u8, id: i64, status: i64) -> Captured {
     Captured {
+        table: 0,
         lsn: lsn(1),
         seqval: lsn(number),
         operation,
@@ -22,7 +23,7 @@ fn captured(operation: i64, number: u8, id: i64, status: i64) -> Captured {
 fn assembled(rows: Vec<Captured>) -> Vec<Change> {
     let mut assembly = Assembly::default();
     for row in rows {
-        assembly.push(row, |_| 5);
+        assembly.push(row, &[], |_| 5);
     }
     assembly.end_transaction();
     assembly.take(None, false).changes
@@ -121,6 +122,29 @@ fn a_row_that_came_and_went_and_came_is_no_update_of_the_first() {
 }
 
 #[test]
+fn rows_of_different_tables_are_not_put_together() {
+    let other = |captured: Captured| Captured { table: 1, ..captured };
+    let changes = assembled(vec![
+        captured(3, 2, 7, 1),
+        other(captured(2, 3, 7, 5)),
+        captured(4, 2, 7, 2),
+        captured(1, 4, 7, 2),
+        other(captured(2, 5, 7, 2)),
+    ]);
+    let tables: Vec<u16> = changes.iter().map(|change| change.table).collect();
+    assert_eq!(tables, [1, 0, 0, 1]);
+    assert_eq!(
+        told(&changes),
+        [
+            (Operation::Insert, None, Some(5)),
+            (Operation::Update, Some(1), Some(2)),
+            (Operation::Delete, Some(2), None),
+            (Operation::Insert, None, Some(2)),
+        ]
+    );
+}
+
+#[test]
 fn transactions_are_not_mixed() {
     let later = Captured { lsn: lsn(2), ..captured(2, 2, 7, 2) };
     let changes = assembled(vec![captured(1, 2, 7, 1), later]);
@@ -134,7 +158,7 @@ fn a_transaction_of_many_deletions_is_told_before_its_end() {
     let many = HELD_CHANGES_MAX * 2 + 1;
     for id in 0..many {
         let row = captured(1, 1, i64::try_from(id).unwrap(), 1);
-        assembly.push(row, |_| 0);
+        assembly.push(row, &[], |_| 0);
         assert!(assembly.open.as_ref().unwrap().held.len() < HELD_CHANGES_MAX);
     }
     assert_eq!(assembly.ready(), HELD_CHANGES_MAX * 2);

@@ -17,16 +17,14 @@ const LISTED_MAX: u32 = 50;
 /// What an audit found.
 pub(super) struct Report<'a> {
     pub(super) months: &'a BTreeMap<u32, MonthAudit>,
-    /// Whether rows of a history were compared, not requests.
-    pub(super) is_history: bool,
+    /// How many tables are mapped.
+    pub(super) tables: usize,
     /// The position of the log that it is as of.
     pub(super) position: Option<&'a str>,
     /// Whether the log after that position is gone.
     pub(super) log_lost: bool,
-    /// Rows of the table that cannot be mapped.
+    /// Rows of the tables that cannot be mapped.
     pub(super) rejected_rows: u64,
-    /// Whether the dashboard should have been told of rows that are gone.
-    pub(super) reports_deletions: bool,
     /// How many were put into the delta, if that was asked for.
     pub(super) repaired: Option<u64>,
 }
@@ -39,6 +37,7 @@ impl Report<'_> {
             missing: sum.missing + month.missing,
             different: sum.different + month.different,
             unknown: sum.unknown + month.unknown,
+            unreported: sum.unreported + month.unreported,
             set_aside: sum.set_aside + month.set_aside,
         })
     }
@@ -51,7 +50,7 @@ impl Report<'_> {
             Some(_) => 0,
             None => total.missing + total.different,
         };
-        unsent + if self.reports_deletions { total.unknown } else { 0 }
+        unsent + total.unreported
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -60,10 +59,6 @@ impl Report<'_> {
             (0, _) => Exit::Quarantine,
             _ => Exit::Failed,
         }
-    }
-
-    fn noun(&self) -> &'static str {
-        if self.is_history { "row" } else { "request" }
     }
 
     /// Prints the result for people.
@@ -80,7 +75,7 @@ impl Report<'_> {
         }
         row("total".into(), &self.total());
         say(&table.render())?;
-        self.say_verdict()?;
+        self.say_verdict(desk)?;
         let total = self.total();
         let listed = total.missing + total.different + total.unknown;
         if listed > 0 {
@@ -89,9 +84,9 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn say_verdict(&self) -> Result<(), Failure> {
+    fn say_verdict(&self, desk: &Audit) -> Result<(), Failure> {
         let total = self.total();
-        let noun = self.noun();
+        let noun = noun(desk);
         let at = self.position.map(|position| format!(", as of {position} in the log")).unwrap_or_default();
         if total.missing + total.different == 0 {
             say(&format!("the dashboard was told, or will be, what the database says{at}"))?;
@@ -117,37 +112,43 @@ impl Report<'_> {
             }
             None => {}
         }
-        if total.unknown > 0 {
-            say(&format!(
-                "{} told to the dashboard and not in the database any more, or outside `[source] where`: {}",
-                counted(total.unknown, noun),
-                match self.reports_deletions {
-                    true => "its deletion was not seen, and cannot be repaired",
-                    false => "`on_delete` ignores that",
-                }
-            ))?;
+        for (gone, why) in [
+            (total.unreported, "its deletion was not seen, and cannot be repaired"),
+            (total.unknown - total.unreported, "`on_delete` ignores that"),
+        ] {
+            if gone > 0 {
+                say(&format!(
+                    "{} told to the dashboard and not in the database any more, or outside `[source] where`: {why}",
+                    counted(gone, noun)
+                ))?;
+            }
         }
         if self.rejected_rows > 0 {
             let rows = counted(self.rejected_rows, "row");
-            say(&format!("{rows} of the table cannot be mapped: `bitacora quarantine list` tells why"))?;
+            say(&format!("{rows} cannot be mapped: `bitacora quarantine list` tells why"))?;
         }
         Ok(())
     }
 
     fn say_differences(&self, desk: &Audit, listed: u64) -> Result<(), Failure> {
-        let mut table = Table::new(&["difference", "month", "service", self.noun(), "dashboard", "database"]);
+        let several = self.tables > 1;
+        let mut headings = vec!["difference", "month", "service", noun(desk), "dashboard", "database"];
+        headings.extend(several.then_some("table"));
+        let mut table = Table::new(&headings);
         desk.differences(Some(LISTED_MAX), |difference| {
             let status = |status: Option<u8>| status.map_or_else(|| "-".to_owned(), status_name);
             let row_key = difference.row_key.as_deref().map(key_name);
             let what = row_key.map(|key| format!("{} of {}", key, difference.request_id));
-            table.row([
+            let cells = [
                 difference.kind.as_str().to_owned(),
                 month_name(difference.month),
                 difference.service_id.clone(),
                 what.unwrap_or_else(|| difference.request_id.clone()),
                 status(difference.known_status),
                 status(difference.database_status),
-            ]);
+            ];
+            let name = several.then(|| desk.table_name(difference.table).to_owned());
+            table.row(cells.into_iter().chain(name));
             Ok::<_, Failure>(())
         })?;
         say(&table.render())?;
@@ -174,7 +175,7 @@ impl Report<'_> {
             self.months.iter().map(|(name, counts)| (month_name(*name), month(counts))).collect();
         let head = json!({
             "version": 1,
-            "compared": if self.is_history { "rows" } else { "requests" },
+            "compared": compared(desk),
             "position": self.position,
             "log_lost": self.log_lost,
             "months": months,
@@ -186,13 +187,31 @@ impl Report<'_> {
         say(&format!("{},\n\"differences\":[", head.strip_suffix('}').unwrap_or(&head)))?;
         let mut before = None;
         desk.differences(None, |difference| {
-            let line = as_json(difference).to_string();
+            let line = as_json(desk, difference).to_string();
             match before.replace(line) {
                 Some(before) => say(&format!("{before},")),
                 None => Ok(()),
             }
         })?;
         say(&format!("{}]}}", before.unwrap_or_default()))
+    }
+}
+
+/// What is counted, one of them.
+fn noun(desk: &Audit) -> &'static str {
+    match (desk.compares_requests(), desk.compares_rows()) {
+        (true, true) => "record",
+        (false, true) => "row",
+        _ => "request",
+    }
+}
+
+/// What is counted, in results for scripts.
+fn compared(desk: &Audit) -> &'static str {
+    match (desk.compares_requests(), desk.compares_rows()) {
+        (true, true) => "requests and rows",
+        (false, true) => "rows",
+        _ => "requests",
     }
 }
 
@@ -208,10 +227,11 @@ fn key_name(key: &str) -> String {
     printable(&key.replace('\u{1f}', ", "))
 }
 
-fn as_json(difference: &Difference) -> serde_json::Value {
+fn as_json(desk: &Audit, difference: &Difference) -> serde_json::Value {
     let kind = difference.kind;
     json!({
         "difference": kind.as_str(),
+        "table": desk.table_name(difference.table),
         "month": month_name(difference.month),
         "service_id": difference.service_id,
         "request_id": difference.request_id,

@@ -4,12 +4,39 @@ use std::collections::BTreeMap;
 
 use change::{Finding, Row};
 use chrono::{DateTime, Utc};
-use normalizer::{Mapping, NormalizedRow, normalize_row, rejection_hint};
+use normalizer::{Mapping, NormalizedRow, Tables, normalize_row, rejection_hint};
 
 use crate::terminal::{count, counted};
 
 /// Reasons that are shown one by one; the rest is counted.
 const REASONS_MAX: usize = 10;
+
+/// The sample rows of the table with this number, as its mapping reads them.
+///
+/// Both tables' samples are small parts of them: where a row's parent is not in the sample, another stands in for it, so
+/// that its columns are tried all the same.
+pub(super) fn rows(tables: &Tables, samples: &[Vec<Row>], number: u16) -> Vec<Row> {
+    let of = |table: u16| samples.get(usize::from(table)).map_or(&[][..], Vec::as_slice);
+    let Some(mapped) = tables.table(number).and_then(|table| table.mapped.as_ref()) else {
+        return Vec::new();
+    };
+    let parent = |place: usize, row: &Row, join: &normalizer::Join| {
+        let mirror = tables.mirrors().get(join.mirror)?;
+        let (candidates, key) = (of(mirror.table), join.key_of(row));
+        let own = candidates.iter().find(|parent| key.is_some() && mirror.key_of(parent) == key);
+        let stand_in = || candidates.get(place % candidates.len().max(1));
+        own.or_else(stand_in).map(|parent| mirror.cells_of(parent))
+    };
+    let joined = |(place, row): (usize, &Row)| {
+        let parents: Vec<_> = mapped.joins.iter().map(|join| parent(place, row, join)).collect();
+        // Without any row of the parent nothing can be said of those that belong to it.
+        parents
+            .iter()
+            .all(Option::is_some)
+            .then(|| mapped.joined(row, &parents.iter().map(Option::as_ref).collect::<Vec<_>>()))
+    };
+    of(number).iter().enumerate().filter_map(joined).collect()
+}
 
 /// One finding per reason for which sample rows are rejected, or a pass.
 pub(super) fn look_at(mapping: &Mapping, rows: &[Row], unreadable: bool, now: DateTime<Utc>) -> Vec<Finding> {

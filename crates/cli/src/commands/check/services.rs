@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use change::{Finding, Row};
 use chrono::{DateTime, Utc};
-use normalizer::{Field, Mapping, NormalizedRow, normalize_row};
+use normalizer::{Field, Mapping, NormalizedRow, TableConfig, Tables, normalize_row};
 
-use crate::config::Config;
+use super::sample;
 use crate::terminal::counted;
 
 /// Ids that a finding names; a dashboard may list hundreds.
@@ -34,8 +34,29 @@ pub(super) fn look_at(used: &BTreeSet<String>, listed: Option<&BTreeSet<String>>
 
 /// The service ids that records may bear: those that the mapping names, or, where it takes them from the table, those
 /// of the sample rows.
-pub(super) fn used(config: &Config, mapping: &Mapping, rows: &[Row], now: DateTime<Utc>) -> BTreeSet<String> {
-    match &config.mapping.service_id {
+pub(super) fn used(
+    configs: &[TableConfig],
+    tables: &Tables,
+    samples: &[Vec<Row>],
+    now: DateTime<Utc>,
+) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (number, table, mapped) in tables.mapped() {
+        if let Some(config) = configs.iter().find(|config| config.table == table.name) {
+            let rows = || sample::rows(tables, samples, number);
+            used.extend(of_table(&config.mapping.service_id, &mapped.mapping, rows, now));
+        }
+    }
+    used
+}
+
+fn of_table(
+    service_id: &Field,
+    mapping: &Mapping,
+    rows: impl FnOnce() -> Vec<Row>,
+    now: DateTime<Utc>,
+) -> BTreeSet<String> {
+    match service_id {
         Field::Value(id) => BTreeSet::from([id.clone()]),
         Field::Column { map: Some(map), .. } => map.values().cloned().collect(),
         Field::Mapped { map, other, .. } => map.values().chain(other).cloned().collect(),
@@ -44,7 +65,7 @@ pub(super) fn used(config: &Config, mapping: &Mapping, rows: &[Row], now: DateTi
                 NormalizedRow::Record(change) => Some(change.service_id.to_string()),
                 _ => None,
             };
-            rows.iter().filter_map(service).collect()
+            rows().iter().filter_map(service).collect()
         }
     }
 }
