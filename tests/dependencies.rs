@@ -99,6 +99,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("delivery", &["change", "normalizer"]),
     ("pipeline", &["change", "normalizer", "ledger", "delivery"]),
     ("trust", &["change"]),
+    ("alerts", &[]),
     ("postgres-connector", &["change", "trust"]),
     ("mysql-connector", &["change", "trust"]),
     ("sqlserver-connector", &["change", "trust"]),
@@ -166,7 +167,8 @@ fn a_driver_reaches_no_further_than_its_owner() {
         ("mysql_async", &[]),
         ("rusqlite", &["ledger"]),
         // The command line asks its daemon, and reads addresses.
-        ("reqwest", &["delivery", "bitacora"]),
+        ("reqwest", &["delivery", "alerts", "bitacora"]),
+        ("lettre", &["alerts"]),
         ("axum", &["tablero", "bitacora"]),
         ("clap", &["bitacora"]),
         ("toml", &["bitacora"]),

@@ -14,7 +14,7 @@ use crate::ledger_thread::LedgerThread;
 use crate::schedule::Schedule;
 
 /// The moment from which a ledger that has never flushed counts its schedule.
-const NOTE_SCHEDULED_FROM: &str = "scheduled_from";
+pub(crate) const NOTE_SCHEDULED_FROM: &str = "scheduled_from";
 
 /// The clock is read at least this often: a machine that slept, or a clock that was set, must not delay a
 /// flush by more.
@@ -149,13 +149,16 @@ impl DeliveryLoop {
     async fn scheduled_flush(&self) {
         tracing::info!("flush begins");
         match self.courier.flush(&|_| {}).await {
-            Ok(report) => tracing::info!(
-                result = ?report.result,
-                records = report.records,
-                batches = report.batches,
-                quarantined = report.quarantined,
-                "flush ended"
-            ),
+            Ok(report) => {
+                self.health.clear("flush");
+                tracing::info!(
+                    result = ?report.result,
+                    records = report.records,
+                    batches = report.batches,
+                    quarantined = report.quarantined,
+                    "flush ended"
+                );
+            }
             Err(error) => self.health.raise("flush", describe(&error), error.hint()),
         }
     }

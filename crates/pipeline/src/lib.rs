@@ -25,6 +25,7 @@
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
+//! - `lookout`: what calls for attention though nothing failed
 //! - [`health`]: what is going on, as others may see it
 
 mod capture;
@@ -37,6 +38,7 @@ mod flush_run;
 mod health;
 mod ingest;
 mod ledger_thread;
+mod lookout;
 mod pipeline;
 mod quarantine;
 mod room;
@@ -55,6 +57,6 @@ pub use ledger_thread::LedgerThread;
 pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
-pub use settings::{CaptureSettings, DeliverySettings, GroupBy, Settings, UpkeepSettings};
+pub use settings::{CaptureSettings, DeliverySettings, GroupBy, LookoutSettings, Settings, UpkeepSettings};
 pub use status::{Status, status};
 pub use window::Window;

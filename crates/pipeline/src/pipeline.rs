@@ -19,6 +19,7 @@ use crate::delivery_loop::{BackfillNews, DeliveryLoop, Job};
 use crate::error::PipelineError;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
+use crate::lookout::{Lookout, recall};
 use crate::quarantine::{RetryReport, retry_quarantine};
 use crate::room::Room;
 use crate::settings::Settings;
@@ -65,10 +66,15 @@ impl Pipeline {
     /// Starts all loops.
     ///
     /// # Errors
-    /// When the operating system gives no thread for the ledger.
+    /// When the ledger cannot be read, or the operating system gives no thread for it.
     pub fn start<S: Source>(parts: Parts<S>, engine: &'static str) -> Result<Self, PipelineError> {
         let Parts { source, mapping, ledger, ledger_dir, delivery, settings, on_schedule } = parts;
-        let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
+        let health = Health::default();
+        if on_schedule {
+            // Before any loop could find out that it is over.
+            recall(&ledger, &health)?;
+        }
+        let ledger = LedgerThread::start(ledger)?;
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
         let room = Room::new(settings.upkeep.ledger_bytes_max);
@@ -94,12 +100,19 @@ impl Pipeline {
         };
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
+        let lookout = Lookout {
+            ledger: ledger.clone(),
+            health: health.clone(),
+            schedule: on_schedule.then(|| settings.schedule.clone()),
+            settings: settings.lookout,
+        };
         let schedule = on_schedule.then_some(settings.schedule);
         let (deliveries, jobs, news) = DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
         let mut tasks = JoinSet::new();
         tasks.spawn(capture.watch_retention(stop.clone()));
         tasks.spawn(capture.run(stop.clone()));
         tasks.spawn(upkeep.run(stop.clone()));
+        tasks.spawn(lookout.run(stop.clone()));
         tasks.spawn(deliveries.run(stop.clone()));
         let mapping = Arc::new(mapping_sender);
         let requests = Requests { ledger, health, jobs, news, copy_asked, engine, mapping, zone };

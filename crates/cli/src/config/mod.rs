@@ -149,7 +149,7 @@ fn read<'t>(reader: &Reader<'_>, document: &'t DeTable<'t>, path: &Path) -> Opti
         source.as_ref().map_or((None, Rows::Requests), |source| (source.condition.clone(), source.rows));
     let mapping = mapping::read(&root.required_section("mapping"), which, floor, zone);
     let ledger = ledger::read(&root.required_section("ledger"));
-    let alerts = alerts::read(&root.section("alerts"));
+    let alerts = alerts::read(&root.section("alerts"), zone);
     let status = status::read(&root.section("status"));
     Some(Config {
         path: path.to_owned(),
