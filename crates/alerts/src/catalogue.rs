@@ -53,6 +53,13 @@ pub fn words(code: &str, language: Language) -> &'static Words {
     entry(code).words(language)
 }
 
+/// Whether the technical detail of the alert `code` may be shown to people who may not see single requests: the
+/// endpoint's own words may quote a record.
+#[must_use]
+pub fn tells_detail(code: &str) -> bool {
+    entry(code).tells_detail
+}
+
 /// Every alert that has words of its own.
 pub fn codes() -> impl Iterator<Item = &'static str> {
     ENTRIES.iter().map(|entry| entry.code)

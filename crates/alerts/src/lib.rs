@@ -26,7 +26,7 @@ mod tls;
 mod webhook;
 
 pub use board::{Evidence, Standing};
-pub use catalogue::{Words, codes, words};
+pub use catalogue::{Words, codes, tells_detail, words};
 pub use email::Mail;
 pub use herald::{AlertError, Channel, ChannelFault, ChannelState, Herald, Manner};
 pub use language::Language;

@@ -58,5 +58,5 @@ pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
 pub use settings::{CaptureSettings, DeliverySettings, GroupBy, LookoutSettings, Settings, UpkeepSettings};
-pub use status::{Status, status};
+pub use status::{LastFlush, Status, status};
 pub use window::Window;

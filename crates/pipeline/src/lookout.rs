@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use change::Retention;
 use chrono::{DateTime, TimeDelta, Utc};
-use ledger::{FlushKind, FlushResult, Ledger, LedgerError};
+use ledger::{FlushKind, FlushResult, Ledger, LedgerError, QuarantineCounts};
 use tokio_util::sync::CancellationToken;
 
 use crate::courier::raise_quarantine;
@@ -42,18 +42,19 @@ pub(crate) fn recall(ledger: &Ledger, health: &Health) -> Result<(), LedgerError
     let last = ledger.last_flush(FlushKind::Delta)?;
     if let Some(halted) = last.filter(|flush| flush.result == Some(FlushResult::Halted)) {
         let why = halted.last_error.unwrap_or_default();
-        let what = format!("delivery is halted since before this start, the delta waits in the ledger: {why}");
+        let what =
+            format!("delivery is halted since before this start, the delta waits in the ledger: {why}");
         health.raise("delivery_halted", what, Some("mend the cause, then `bitacora flush`".into()));
     }
     Ok(())
 }
 
-/// The loop that looks out.
+/// The loop that looks out beside scheduled flushes.
 pub(crate) struct Lookout {
     pub(crate) ledger: LedgerThread,
     pub(crate) health: Health,
-    /// When flushes are due; `None` where they are not scheduled.
-    pub(crate) schedule: Option<Schedule>,
+    /// When flushes are due.
+    pub(crate) schedule: Schedule,
     pub(crate) settings: LookoutSettings,
 }
 
@@ -62,6 +63,7 @@ struct Known {
     captured_at: Option<i64>,
     acknowledged_at: Option<i64>,
     scheduled_from: Option<String>,
+    quarantine: QuarantineCounts,
 }
 
 impl Lookout {
@@ -88,6 +90,7 @@ impl Lookout {
                     captured_at: ledger.captured_at()?,
                     acknowledged_at: ledger.last_acknowledged_at()?,
                     scheduled_from: ledger.note(NOTE_SCHEDULED_FROM)?,
+                    quarantine: ledger.quarantine_counts()?,
                 })
             })
             .await?;
@@ -95,6 +98,8 @@ impl Lookout {
         if view.state == SourceState::Streaming && view.caught_up {
             *well_at = Some(now);
         }
+        // Rows come into quarantine through the day, not only with a flush.
+        raise_quarantine(&self.health, known.quarantine.rows, known.quarantine.records);
         let last_well = well_at.or_else(|| known.captured_at.and_then(DateTime::from_timestamp_micros));
         let behind = behind(&view, last_well, now);
         self.tell_behind(behind);
@@ -114,7 +119,11 @@ impl Lookout {
             after.as_secs().div_ceil(60).max(1)
         );
         tracing::debug!(behind_seconds = behind.as_secs(), "behind");
-        self.health.raise("behind", what, Some("see `bitacora status` for the lag and the last error".into()));
+        self.health.raise(
+            "behind",
+            what,
+            Some("see `bitacora status` for the lag and the last error".into()),
+        );
     }
 
     fn tell_retention(&self, behind: Option<Duration>, left: Option<Duration>) {
@@ -128,10 +137,10 @@ impl Lookout {
     }
 
     fn tell_deadline(&self, known: &Known, now: DateTime<Utc>) {
-        let (Some(by), Some(flushes)) = (&self.settings.acknowledged_by, &self.schedule) else { return };
+        let Some(by) = &self.settings.acknowledged_by else { return };
         let since = known.scheduled_from.as_deref().and_then(|since| since.parse().ok()).unwrap_or(now);
         let acknowledged = known.acknowledged_at.and_then(DateTime::from_timestamp_micros);
-        let Some(deadline) = missed(by, flushes, (since, now), acknowledged) else {
+        let Some(deadline) = missed(by, &self.schedule, (since, now), acknowledged) else {
             return self.health.clear("not_acknowledged");
         };
         let what = format!(
@@ -146,7 +155,7 @@ impl Lookout {
 /// How far the ledger is behind the database; `None` where that is not known, or told by an alert of its own.
 fn behind(view: &Inner, last_well: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Duration> {
     match view.state {
-        SourceState::Streaming => view.lag_seconds(now).map(Duration::from_secs_f64),
+        SourceState::Streaming => view.lag_seconds(now).and_then(|lag| Duration::try_from_secs_f64(lag).ok()),
         SourceState::Connecting | SourceState::Stopped => (now - last_well?).to_std().ok(),
         SourceState::Repairing | SourceState::Silent => None,
     }
@@ -221,10 +230,7 @@ mod tests {
     fn nothing_is_missed_before_a_flush_was_due() {
         // Installed at noon: the first night counts, the morning before does not.
         assert_eq!(missed_by("2025-11-21T12:00", "2025-11-21T12:01", None), None);
-        assert_eq!(
-            missed_by("2025-11-21T12:00", "2025-11-22T06:01", None),
-            Some(at("2025-11-22T06:00"))
-        );
+        assert_eq!(missed_by("2025-11-21T12:00", "2025-11-22T06:01", None), Some(at("2025-11-22T06:00")));
         // Flushes on Mondays only; the 22nd is a Saturday.
         let mondays = Schedule::parse_cron("0 2 * * 1", ZONE).unwrap();
         let now = at("2025-11-22T06:01");

@@ -100,19 +100,21 @@ impl Pipeline {
         };
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
-        let lookout = Lookout {
+        let schedule = on_schedule.then_some(settings.schedule);
+        let lookout = schedule.clone().map(|schedule| Lookout {
             ledger: ledger.clone(),
             health: health.clone(),
-            schedule: on_schedule.then(|| settings.schedule.clone()),
+            schedule,
             settings: settings.lookout,
-        };
-        let schedule = on_schedule.then_some(settings.schedule);
+        });
         let (deliveries, jobs, news) = DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
         let mut tasks = JoinSet::new();
         tasks.spawn(capture.watch_retention(stop.clone()));
         tasks.spawn(capture.run(stop.clone()));
         tasks.spawn(upkeep.run(stop.clone()));
-        tasks.spawn(lookout.run(stop.clone()));
+        if let Some(lookout) = lookout {
+            tasks.spawn(lookout.run(stop.clone()));
+        }
         tasks.spawn(deliveries.run(stop.clone()));
         let mapping = Arc::new(mapping_sender);
         let requests = Requests { ledger, health, jobs, news, copy_asked, engine, mapping, zone };

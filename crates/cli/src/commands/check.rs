@@ -7,6 +7,7 @@ mod settings;
 
 use change::{Finding, Source};
 
+use crate::alerting;
 use crate::args::CheckArgs;
 use crate::config::{Config, ConfigError, Secrets};
 use crate::daemon;
@@ -29,7 +30,10 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, F
         }
         Err(error) => return Err(error.into()),
     };
-    let report = look_at(&config).await?;
+    let mut report = look_at(&config).await?;
+    if args.alerts {
+        report.add("Alerts", alerting::trial(&config).await);
+    }
     terminal::say(&if args.json { report.json() } else { report.text() })?;
     Ok(if report.is_ok() { Exit::Done } else { Exit::Failed })
 }

@@ -11,6 +11,7 @@ mod setup;
 mod status;
 mod tablero;
 
+pub(crate) use flush::status_name;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Command, Global};

@@ -101,6 +101,12 @@ impl Config {
         Self::parse(&text, path, &|name| std::env::var_os(name), secrets)
     }
 
+    /// Which connector this is, for people: database and table.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {}", self.source.database, self.source.table)
+    }
+
     /// Reads `text` as if it stood in the file at `path`, with `variable` as the environment.
     ///
     /// # Errors

@@ -173,7 +173,7 @@ fn every_key_of_the_interface_is_read() {
     assert_eq!(config.alerts.behind_after, Duration::from_secs(1800));
     assert!(config.alerts.acknowledged_by.is_some());
     assert_eq!(config.alerts.repeat_every, Duration::from_secs(21_600));
-    assert_eq!(config.alerts.language, alerts::Language::English);
+    assert_eq!(config.alerts.language, ::alerts::Language::English);
     let email = config.alerts.email.unwrap();
     assert_eq!(email.to, ["a@example.org", "b@example.org"]);
     assert_eq!(email.tls_ca.unwrap().path, folder.path().join("ca.pem"));
