@@ -114,6 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ledger",
             "delivery",
             "pipeline",
+            "alerts",
             "postgres-connector",
             "mysql-connector",
             "sqlserver-connector",

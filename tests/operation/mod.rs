@@ -1,10 +1,14 @@
 //! Commands, status and ledger, as an operator meets them.
 //!
+//! - `alerts`: who is told of what
+//! - `browser`: the status page as people use it
 //! - `commands`: `init`, `check`, `tablero`, exit statuses
 //! - `explain`: the life of one request
 //! - `quarantine`: what could not be sent
 //! - `status`: `status --json`, the status page, health and metrics
 
+mod alerts;
+mod browser;
 mod commands;
 mod explain;
 mod quarantine;
