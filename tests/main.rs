@@ -14,6 +14,7 @@
 //! - [`delivery`]: an endpoint that fails in every way, batches, schedule
 //! - [`operation`]: commands, status, ledger, as an operator meets them
 //! - [`messages`]: the errors that people read, word for word
+//! - [`packaging`]: the Debian package and the guides
 //! - [`dependencies`]: which package may use which
 
 #![expect(
@@ -29,6 +30,7 @@ mod dependencies;
 mod messages;
 mod mysql;
 mod operation;
+mod packaging;
 mod postgres;
 mod sqlserver;
 mod support;

@@ -15,7 +15,7 @@ use crate::support::scene::Scene;
 use crate::support::wait::LATER;
 
 /// Watches the table of status changes.
-fn history(config: &mut Config) {
+pub(crate) fn history(config: &mut Config) {
     replace(&mut config.source, "solicitudes", "historia");
     replace(&mut config.source, "[source]\n", "[source]\nrows = \"history\"\n");
 }

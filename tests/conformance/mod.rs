@@ -11,11 +11,13 @@
 //! - `crashes`: the product and the server die under load
 //! - `lost_log`: the database has thrown the log away
 //! - `backfill`: the history, once
+//! - `audit`: the table compared with what the dashboard was told
 //! - `overlap`: backfill and stream at the same time
 //! - `times`: zones and daylight saving
 //! - `memory`: a huge transaction
 //! - `disk`: a ledger that may not grow; the engine does not matter there, and one of them has it
 
+pub(crate) mod audit;
 pub(crate) mod backfill;
 pub(crate) mod crashes;
 pub(crate) mod deletions;
@@ -88,6 +90,10 @@ macro_rules! quick_tests {
             backfill::a_backfill_record_leaves_before_the_requests_streamed_ones,
             backfill::it_resumes_after_kills_and_stops,
             backfill::a_closed_window_holds_it_back,
+            audit::what_is_captured_or_can_be_is_on_its_way,
+            audit::rows_that_do_not_count_or_cannot_be_mapped_are_not_missing,
+            audit::what_a_lost_log_hid_is_found_and_repaired,
+            audit::of_a_history_each_row_is_compared,
             times::local_times_are_read_in_their_zone,
         }
     };
@@ -107,6 +113,7 @@ macro_rules! heavy_tests {
             crashes::nothing_is_lost_or_invented_when_the_server_is_killed_under_load,
             crashes::a_large_transaction_that_is_killed_half_way_is_captured_once,
             lost_log::a_log_lost_under_load_ends_with_the_right_statuses,
+            audit::an_audit_under_load_makes_nothing_up,
             overlap::backfill_and_stream_overlap_under_load,
             overlap::a_throttled_copy_overlaps_with_the_stream_under_load,
             memory::a_huge_transaction_needs_little_memory,

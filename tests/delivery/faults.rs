@@ -24,7 +24,10 @@ const KINDS: &[(&str, Leads)] = &[
     ("500:2", Leads::ToDelivery),
     ("503:2", Leads::ToDelivery),
     ("429:1", Leads::ToDelivery),
+    ("502:1", Leads::ToDelivery),
+    ("no-certificate", Leads::ToAHalt),
     ("401", Leads::ToAHalt),
+    ("403", Leads::ToAHalt),
     ("404", Leads::ToAHalt),
     ("html:2", Leads::ToDelivery),
     ("empty:2", Leads::ToDelivery),
@@ -39,16 +42,21 @@ const KINDS: &[(&str, Leads)] = &[
     ("x-road-access-denied", Leads::ToAHalt),
     ("x-road-network-error:2", Leads::ToDelivery),
     ("x-road-timeout:1", Leads::ToDelivery),
+    ("x-road=Server.ClientProxy.UnknownMember", Leads::ToAHalt),
+    ("x-road=server.serverproxy.service_disabled:1", Leads::ToDelivery),
+    ("x-road-after-store=Server.ServerProxy.ServiceFailed:1", Leads::ToARepeat),
     ("huge-answer:1", Leads::ToARepeat),
     ("503%50", Leads::ToDelivery),
 ];
 
 #[test]
 fn every_kind_of_the_simulator_is_tried() {
-    let tried: HashSet<&str> = KINDS.iter().filter_map(|(fault, _)| fault.split([':', '%']).next()).collect();
-    let elsewhere = ["slow", "400", "413", "poison:REQUEST_ID"];
+    let tried: HashSet<&str> =
+        KINDS.iter().filter_map(|(fault, _)| fault.split([':', '%', '=']).next()).collect();
+    let elsewhere = ["slow", "400", "413", "422", "poison:REQUEST_ID"];
     for kind in tablero::Fault::all() {
-        assert!(tried.contains(kind) || elsewhere.contains(&kind), "{kind} is not tried");
+        let word = kind.trim_end_matches("=CODE");
+        assert!(tried.contains(word) || elsewhere.contains(&kind), "{kind} is not tried");
     }
 }
 

@@ -4,11 +4,15 @@
 //! - `refusals`: records and bodies that the dashboard does not take
 //! - `batches`: how records are put together, and with which headers they leave
 //! - `flushing`: flushes by command and by schedule
+//! - `lanes`: several POSTs under way, and a kill among them
+//! - `x_road`: the dashboard by the parts of its address; hours in which nothing is sent
 
 mod batches;
 mod faults;
 mod flushing;
+mod lanes;
 mod refusals;
+mod x_road;
 
 use crate::postgres::{Distribution, Postgres};
 

@@ -60,7 +60,7 @@ async fn a_dashboard_that_refuses_everything_puts_nothing_in_quarantine() {
     })
     .await;
     let daemon = with_delta(&scene, 30).await;
-    for fault in ["400", "success-false"] {
+    for fault in ["400", "422", "success-false"] {
         scene.dashboard.fail(fault);
         scene.product.command(&["flush"]).await.with_code(1);
         let status = daemon.delta(30).await;

@@ -6,6 +6,8 @@
 //! - `explain`: the life of one request
 //! - `quarantine`: what could not be sent
 //! - `status`: `status --json`, the status page, health and metrics
+//! - `supervised`: the daemon under a service manager
+//! - `uninstall`: taking the connector out of the database
 
 mod alerts;
 mod browser;
@@ -13,6 +15,8 @@ mod commands;
 mod explain;
 mod quarantine;
 mod status;
+mod supervised;
+mod uninstall;
 
 use crate::postgres::{Distribution, Postgres};
 

@@ -29,6 +29,7 @@ mod prepared;
 mod pump;
 mod reader;
 mod relation;
+mod removal;
 mod retention;
 mod rights;
 mod server;

@@ -88,6 +88,12 @@ pub(crate) fn open(
             let rows = (*rows).max(1);
             spawn(connection, move |connection, outlet| copy_pages(connection, &copied, kept, rows, outlet))
         }
+        SnapshotPlan::Opened { days, rows } => {
+            expect_key(&table)?;
+            let copied = Copied::opened(&table, scope, true, days)?;
+            let rows = (*rows).max(1);
+            spawn(connection, move |connection, outlet| copy_pages(connection, &copied, None, rows, outlet))
+        }
     }
 }
 

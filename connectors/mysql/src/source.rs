@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
-    SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
+    SourceError, SourceErrorKind, Statement,
 };
 
 use crate::config::MysqlConfig;
@@ -14,7 +14,7 @@ use crate::retention::{self, ClosedFiles};
 use crate::snapshot::{self, MysqlSnapshot};
 use crate::stream::{self, MysqlStream};
 use crate::wire::Connection;
-use crate::{catalog, check, setup};
+use crate::{catalog, check, removal, setup};
 
 /// One table of a MySQL database, version 8.0 or newer, or of a MariaDB database, version 10.6 or newer.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl Source for MysqlSource {
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
         let statements = statements.to_vec();
         self.blocking(move |config, _| setup::apply(config, &statements)).await
+    }
+
+    async fn removal(&self) -> Result<Removal, SourceError> {
+        self.blocking(|config, _| removal::removal(config)).await
     }
 
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<MysqlSnapshot>, SourceError> {

@@ -119,6 +119,20 @@ async fn what_is_printed_can_be_applied_by_an_administrator() {
     }
 }
 
+#[tokio::test]
+async fn nothing_was_made_that_could_be_taken_away_and_the_account_can_be_locked() {
+    for product in PRODUCTS {
+        let database = Database::make(product).await;
+        let config = database.user(&[]).await;
+        let removal = MysqlSource::new(config.clone(), solicitudes()).removal().await.unwrap();
+        assert_eq!(removal.statements, [], "{product}");
+        let lock = removal.remains.first().unwrap();
+        assert_eq!(lock.sql, format!("ALTER USER `{}`@`%` ACCOUNT LOCK", config.user), "{product}");
+        database.run(&[&lock.sql]).await;
+        assert!(database.as_user(&config, "SELECT 1").await.unwrap_err().contains("locked"), "{product}");
+    }
+}
+
 impl Database {
     /// Runs a statement as another user; the server's words where it refuses.
     async fn as_user(&self, config: &MysqlConfig, sql: &str) -> Result<(), String> {

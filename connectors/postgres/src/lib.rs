@@ -31,6 +31,7 @@ mod position;
 mod publication;
 mod pump;
 mod relation;
+mod removal;
 mod retention;
 mod rights;
 mod server;

@@ -4,7 +4,7 @@ use std::str;
 use std::thread;
 
 use change::{
-    Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, Value,
+    Days, Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind, Value,
 };
 use tokio::sync::mpsc;
 
@@ -73,6 +73,11 @@ pub(crate) struct Copied {
 impl Copied {
     /// Works out what to copy. Pages need the key to go on from; other copies only where it is asked for.
     pub(crate) fn new(table: &Table, scope: &Scope, paged: bool) -> Self {
+        Self::opened(table, scope, paged, &[])
+    }
+
+    /// The same of what was opened on these days only, where there are any.
+    fn opened(table: &Table, scope: &Scope, paged: bool, days: &[Days]) -> Self {
         let key: Vec<String> = if paged || scope.keys {
             table.key.iter().map(|column| quote_ident(&column.name)).collect()
         } else {
@@ -84,7 +89,7 @@ impl Copied {
         let only = if table.kind == TableKind::Partitioned { "" } else { "ONLY " };
         Self {
             select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
-            filter: condition::filter(&table.all_columns, scope),
+            filter: condition::filter(&table.all_columns, scope, days),
             kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
             layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
             keys_wanted: scope.keys && !key.is_empty(),
@@ -172,11 +177,23 @@ pub(crate) fn open(
             let copied = Copied::new(table, scope, true);
             expect_key(table)?;
             let after = after.as_ref().map(|cursor| read_cursor(cursor, copied.key.len())).transpose()?;
-            let rows = (*rows).max(1);
-            let connection = Connection::open(config, Purpose::Sql)?;
-            spawn(connection, move |connection, outlet| copy_pages(connection, &copied, after, rows, outlet))
+            pages(config, copied, after, *rows)
+        }
+        SnapshotPlan::Opened { days, rows } => {
+            expect_key(table)?;
+            pages(config, Copied::opened(table, scope, true, days), None, *rows)
         }
     }
+}
+
+fn pages(
+    config: &PostgresConfig,
+    copied: Copied,
+    after: Option<Vec<String>>,
+    rows: u32,
+) -> Result<PostgresSnapshot, SourceError> {
+    let connection = Connection::open(config, Purpose::Sql)?;
+    spawn(connection, move |connection, outlet| copy_pages(connection, &copied, after, rows.max(1), outlet))
 }
 
 /// Begins a transaction that sees the database as of one moment.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
-    SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
+    SourceError, SourceErrorKind, Statement,
 };
 
 use crate::catalog::{self, Table};
@@ -20,7 +20,7 @@ use crate::slot::Slot;
 use crate::snapshot::{self, Copied, PostgresSnapshot};
 use crate::stream::{self, PostgresStream};
 use crate::wire::{Connection, Purpose};
-use crate::{check, publication, session, setup, slot};
+use crate::{check, publication, removal, session, setup, slot};
 
 /// One table of a PostgreSQL database, version 13 or newer.
 #[derive(Debug)]
@@ -69,6 +69,10 @@ impl Source for PostgresSource {
 
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
         setup::apply(&self.config, statements).await
+    }
+
+    async fn removal(&self) -> Result<Removal, SourceError> {
+        removal::removal(&self.config).await
     }
 
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<PostgresSnapshot>, SourceError> {

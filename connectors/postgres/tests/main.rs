@@ -8,6 +8,7 @@ mod check;
 mod connect;
 mod copying;
 mod publication;
+mod removal;
 mod setup;
 mod slots;
 mod streaming;

@@ -76,6 +76,17 @@ pub(crate) async fn list(client: &mut Client, table: &Table) -> Result<Vec<Insta
         .collect()
 }
 
+/// The role that guards an instance's functions; `None` where everybody may call them.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn guard(client: &mut Client, instance: &Instance) -> Result<Option<String>, SourceError> {
+    let sql = "SELECT role_name FROM cdc.change_tables WHERE object_id = @P1";
+    let params = [Param::from(instance.object_id)];
+    let rows = client.rows("ask who guards the capture instance", sql, &params).await?;
+    Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten().map(str::to_owned))
+}
+
 /// Where a column's bit is in the mask of a change, which has the lowest columns in its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MaskBit {

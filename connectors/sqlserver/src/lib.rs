@@ -27,6 +27,7 @@ mod jobs;
 mod lsn;
 mod name;
 mod poll;
+mod removal;
 mod retention;
 mod rights;
 mod server;

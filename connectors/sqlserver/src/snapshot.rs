@@ -80,9 +80,12 @@ pub(crate) async fn open(
     let identity = Identity::ask(&mut client).await?;
     let parts = match plan {
         SnapshotPlan::OnePass => Vec::new(),
-        SnapshotPlan::Pages { .. } => cursor::parts(&table, &identity.collation)?,
+        SnapshotPlan::Pages { .. } | SnapshotPlan::Opened { .. } => {
+            cursor::parts(&table, &identity.collation)?
+        }
     };
-    let copied = Copied::new(&table, scope, parts)?;
+    let days = if let SnapshotPlan::Opened { days, .. } = plan { days.as_slice() } else { &[] };
+    let copied = Copied::opened(&table, scope, parts, days)?;
     if identity.snapshots {
         client.run("read without locks", VERSIONED).await?;
     }
@@ -105,6 +108,7 @@ pub(crate) async fn open(
             };
             Some((*rows).max(1))
         }
+        SnapshotPlan::Opened { rows, .. } => Some((*rows).max(1)),
     };
     let reader = tokio::spawn(copier.run(rows)).abort_handle();
     Ok(SqlServerSnapshot { pages, reader, ended: false })

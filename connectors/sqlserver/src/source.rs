@@ -1,8 +1,8 @@
 //! The connector as the product sees it.
 
 use change::{
-    Beginning, Begun, Checkpoint, Inspection, Position, Retention, Scope, SnapshotPlan, Source, SourceError,
-    SourceErrorKind, Statement,
+    Beginning, Begun, Checkpoint, Inspection, Position, Removal, Retention, Scope, SnapshotPlan, Source,
+    SourceError, SourceErrorKind, Statement,
 };
 
 use crate::catalog;
@@ -14,7 +14,7 @@ use crate::lsn::Lsn;
 use crate::poll::{self, ScanTime};
 use crate::snapshot::{self, SqlServerSnapshot, exact};
 use crate::stream::{self, SqlServerStream};
-use crate::{check, retention, setup};
+use crate::{check, removal, retention, setup};
 
 /// One table of a SQL Server database, version 2016 or newer, or of an Azure SQL database.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ impl Source for SqlServerSource {
 
     async fn apply(&self, statements: &[Statement]) -> Result<(), SourceError> {
         setup::apply(&self.config, statements).await
+    }
+
+    async fn removal(&self) -> Result<Removal, SourceError> {
+        removal::removal(&self.config, &self.scope).await
     }
 
     async fn begin(&self, beginning: &Beginning) -> Result<Begun<SqlServerSnapshot>, SourceError> {

@@ -10,4 +10,5 @@ mod database;
 mod instances;
 mod losing;
 mod polling;
+mod removal;
 mod streaming;

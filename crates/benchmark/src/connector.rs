@@ -142,12 +142,8 @@ impl Connector {
         Err(format!("the connector did not get there in {PATIENCE:?}; {}", self.log_tail()).into())
     }
 
-    /// The high-water mark of resident memory: `VmHWM` of proc_pid_status(5).
     fn peak_kib(&self) -> u32 {
-        let Some(child) = &self.child else { return 0 };
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+        self.child.as_ref().map_or(0, |child| peak_kib_of(child.id()))
     }
 
     fn ledger_dir(&self) -> PathBuf {
@@ -164,6 +160,13 @@ impl Connector {
         let tail = lines.iter().skip(lines.len().saturating_sub(15)).copied().collect::<Vec<_>>();
         format!("the end of its log:\n{}", tail.join("\n"))
     }
+}
+
+/// The high-water mark of a process's resident memory: `VmHWM` of proc_pid_status(5).
+pub(crate) fn peak_kib_of(process: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 impl Drop for Connector {

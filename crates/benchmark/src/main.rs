@@ -9,9 +9,11 @@
 //!   decoded to /dev/null
 //! - snapshot: the first copy of `bitacora run` beside `psql -c "COPY (SELECT …) TO STDOUT"` to /dev/null, or
 //!   `mysql --quick -e "SELECT …"`
+//! - flush, with `--flush 1000000`: `bitacora flush` to the simulator, and the share of its time spent waiting for it
 
 mod connector;
 mod figures;
+mod flush_run;
 mod mysql_rival;
 mod mysql_run;
 mod mysql_stage;
@@ -43,6 +45,9 @@ struct Options {
     /// Updates in the backlog of single-row transactions
     #[arg(long, default_value_t = 200_000)]
     single: u32,
+    /// Measure flushes of so many records instead: how fast, how much memory, and how much of the time waiting
+    #[arg(long, value_name = "RECORDS")]
+    flush: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -59,10 +64,11 @@ fn main() -> ExitCode {
         return bitacora::main_with(std::iter::once(program).chain(arguments));
     }
     let options = Options::parse();
-    let measured = match options.engine {
-        Engine::Postgres => postgres_run::run(&options),
-        Engine::Mysql => mysql_run::run(&options, Product::MySql),
-        Engine::Mariadb => mysql_run::run(&options, Product::MariaDb),
+    let measured = match (options.flush, options.engine) {
+        (Some(records), _) => flush_run::run(&options, records),
+        (None, Engine::Postgres) => postgres_run::run(&options),
+        (None, Engine::Mysql) => mysql_run::run(&options, Product::MySql),
+        (None, Engine::Mariadb) => mysql_run::run(&options, Product::MariaDb),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

@@ -65,6 +65,16 @@ impl Finding {
     }
 }
 
+/// How to take away what a connector has in the database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// Takes away what exists for this configuration alone, in the order in which it must be run. Empty when there is
+    /// nothing of that kind.
+    pub statements: Vec<Statement>,
+    /// What stays, because others may need it too; each with the statement that an administrator may run, or with none.
+    pub remains: Vec<Statement>,
+}
+
 /// One SQL statement that the database's administrator must run, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {

@@ -26,11 +26,11 @@ pub mod value;
 
 pub use condition::{Condition, Literal, Operator, Test};
 pub use error::{BoxError, Retry, SourceError, SourceErrorKind};
-pub use finding::{Finding, Severity, Statement};
+pub use finding::{Finding, Removal, Severity, Statement};
 pub use position::{Checkpoint, Position, ServerIdentity};
 pub use record::{Batch, Change, Incident, Operation, Transaction};
 pub use source::{
-    Beginning, Begun, ChangeStream, Inspection, Page, PageCursor, Retention, Scope, Since, Snapshot,
+    Beginning, Begun, ChangeStream, Days, Inspection, Page, PageCursor, Retention, Scope, Since, Snapshot,
     SnapshotPlan, Source,
 };
 pub use value::{Row, RowKey, Text, Value};

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{Batch, Checkpoint, Condition, Finding, Position, Row, RowKey, SourceError, Statement};
+use crate::{Batch, Checkpoint, Condition, Finding, Position, Removal, Row, RowKey, SourceError, Statement};
 
 /// What the product needs to know of the table; a connector is made with its server's settings and this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// Runs `statements` with this configuration's user.
     fn apply(&self, statements: &[Statement]) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// The statements that take away again what only this configuration needs, for a connector that is given up.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, and [`crate::SourceErrorKind::Busy`] when somebody still reads the log by it.
+    fn removal(&self) -> impl Future<Output = Result<Removal, SourceError>> + Send;
 
     /// Makes the log keep everything from some position on and returns that position, with a snapshot
     /// exactly as of it where the engine can give one.
@@ -141,6 +147,23 @@ pub enum SnapshotPlan {
         /// Rows in a page at most.
         rows: u32,
     },
+    /// In such pages, from the first, only what was opened within some days.
+    Opened {
+        /// The days, by the column and under the reservations of [`Since`]: rows that they cannot be compared with
+        /// come too.
+        days: Vec<Days>,
+        /// Rows in a page at most.
+        rows: u32,
+    },
+}
+
+/// Some days on end, wide enough that no time zone matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days {
+    /// The first, in days since 1970-01-01.
+    pub first: i32,
+    /// The one after the last.
+    pub end: i32,
 }
 
 /// The key of the last row of a page, in the connector's own spelling.

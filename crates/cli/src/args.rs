@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Reads a database's log and reports every status change of a request to the monitoring dashboard.
@@ -107,6 +107,18 @@ pub enum Command {
     /// went, and when the dashboard acknowledged it.
     #[command(after_help = "Example:\n  bitacora explain SOL-2026-000123")]
     Explain(ExplainArgs),
+    /// Compare the database with what the dashboard was told
+    ///
+    /// Counts and compares month by month of opening; where a month differs, request by request. It is exact while the
+    /// daemon streams: what is captured and not acknowledged yet is on its way, and no difference. Without a daemon it
+    /// first captures what the log still holds, and sends nothing. --repair puts what is missing or different into the
+    /// delta, from where it leaves with the next flush.
+    ///
+    /// Exit status: 0 nothing differs, or all that does was repaired; 1 something differs; 2 bad usage or
+    /// configuration; 3 nothing differs, but something is in quarantine or cannot be mapped.
+    #[command(after_help = "Examples:\n  bitacora audit\n  bitacora audit --month 2024-05 --json | jq \
+                            '.differences[].request_id'\n  bitacora audit --repair")]
+    Audit(AuditArgs),
     /// Show, retry or discard what could not be sent
     ///
     /// Rows that the mapping rejects and records that the dashboard refuses are kept with their reason.
@@ -117,14 +129,39 @@ pub enum Command {
         arg_required_else_help = true
     )]
     Quarantine(QuarantineArgs),
+    /// Take away what bitacora has in the database
+    ///
+    /// Prints the statements that drop what only this configuration needs: on PostgreSQL the replication slot and the
+    /// publication, on SQL Server the capture instance that `setup` made, on MySQL and MariaDB nothing. Then it asks,
+    /// and runs them with the configuration's own user. It says what stays: the user, the server's settings, the
+    /// ledger. While a daemon runs it refuses.
+    #[command(
+        after_help = "Examples:\n  bitacora uninstall --dry-run > for-the-dba.sql\n  bitacora uninstall"
+    )]
+    Uninstall(UninstallArgs),
     /// Run a simulator of the dashboard
     ///
     /// It takes records like the dashboard, refuses what the dashboard would refuse, shows what it has
     /// received, and can be told to fail in every way a network and a server can. Nothing leaves this
     /// machine.
-    #[command(after_help = "Examples:\n  bitacora tablero\n  bitacora tablero --fault 503:3\n  curl \
-                            http://127.0.0.1:9188/_tablero/summary")]
+    #[command(
+        after_help = "Examples:\n  bitacora tablero\n  bitacora tablero --fault 503:3\n  bitacora tablero --fault \
+                            x-road=server.clientproxy.unknown_member\n  curl \
+                            http://127.0.0.1:9188/_tablero/summary"
+    )]
     Tablero(TableroArgs),
+    /// Print what a shell needs to complete commands and options
+    ///
+    /// The Debian package installs it for bash, zsh and fish.
+    #[command(after_help = "Example:\n  bitacora completions bash > /etc/bash_completion.d/bitacora")]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    ///
+    /// With --dir, one page for each command is written. The Debian package installs them.
+    #[command(
+        after_help = "Examples:\n  bitacora man | man -l -\n  bitacora man --dir /usr/local/share/man/man1"
+    )]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -227,6 +264,20 @@ pub struct ExplainArgs {
     pub json: bool,
 }
 
+/// `bitacora audit`.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Only what was opened in this month
+    #[arg(long, value_name = "YYYY-MM", value_parser = month)]
+    pub month: Option<u32>,
+    /// Put what is missing or different into the delta
+    #[arg(long)]
+    pub repair: bool,
+    /// Print the result as one JSON object, with every difference
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `bitacora quarantine`.
 #[derive(Debug, Clone, Args)]
 pub struct QuarantineArgs {
@@ -295,6 +346,33 @@ pub enum QuarantineKind {
     Records,
 }
 
+/// `bitacora uninstall`.
+#[derive(Debug, Clone, Args)]
+pub struct UninstallArgs {
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Only print the statements; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `bitacora completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `bitacora man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Write one page for each command into this folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
 /// `bitacora tablero`.
 #[derive(Debug, Clone, Args)]
 pub struct TableroArgs {
@@ -307,10 +385,30 @@ pub struct TableroArgs {
     /// Demand this api-key header of every POST
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
+    /// List this service at GET /services, and refuse records of services that are not listed; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub service: Vec<String>,
+    /// Speak TLS with this certificate (PEM), as a security server does
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Let in only callers whose certificate one of these authorities (PEM) has issued
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 fn day(text: &str) -> Result<NaiveDate, String> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "expected a day such as 2024-01-31".to_owned())
+}
+
+/// A month as yyyymm.
+fn month(text: &str) -> Result<u32, String> {
+    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok();
+    let year = first.and_then(|day| u32::try_from(day.year()).ok());
+    let month = first.zip(year).map(|(day, year)| year * 100 + day.month());
+    month.filter(|_| text.len() == 7).ok_or_else(|| "expected a month such as 2024-05".to_owned())
 }
 
 #[cfg(test)]
@@ -337,6 +435,14 @@ mod tests {
             }
         }
         look_at(&Cli::command());
+    }
+
+    #[test]
+    fn a_month_is_a_year_and_a_month() {
+        assert_eq!(month("2024-05"), Ok(202_405));
+        for text in ["", "2024", "2024-5", "2024-13", "2024-05-01", "-024-05", "20240-5"] {
+            assert!(month(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
 use normalizer::Mapping;
 use pipeline::{
-    CaptureSettings, DeliverySettings, Health, LedgerThread, LookoutSettings, Parts, Pipeline, PipelineError,
-    Settings, UpkeepSettings,
+    CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, LookoutSettings, Parts, Pipeline,
+    PipelineError, Settings, UpkeepSettings,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +95,7 @@ impl Daemon {
             ledger_dir: config.ledger.dir.clone(),
             delivery: delivery(config)?,
             settings: settings(config, &mode),
-            on_schedule: mode.on_schedule,
+            deliveries: mode.deliveries,
         };
         let pipeline = Pipeline::start(parts, config.source.engine.name())?;
         let control =
@@ -108,8 +108,8 @@ impl Daemon {
 /// How the loops are meant to run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mode {
-    /// Whether flushes run on schedule.
-    pub(crate) on_schedule: bool,
+    /// What leaves.
+    pub(crate) deliveries: Deliveries,
     /// Whether the first error of the source ends the command.
     pub(crate) fail_fast: bool,
     /// Where a ledger without a position begins.
@@ -169,20 +169,29 @@ pub(crate) fn delivery_settings(config: &Config) -> DeliverySettings {
         group_by: config.delivery.group_by,
         precision: config.delivery.timestamps,
         retry: config.delivery.retry.clone(),
-        window: config.backfill.window,
+        concurrency: config.delivery.concurrency,
+        requests_per_minute: config.delivery.requests_per_minute,
+        window: config.delivery.window,
+        backfill_window: config.backfill.window,
         alert_after_failures: config.alerts.after_failures,
+    }
+}
+
+/// How `config` wants the log read and the table copied.
+pub(crate) fn capture_settings(config: &Config, mode: &Mode) -> CaptureSettings {
+    CaptureSettings {
+        snapshot_max: config.source.snapshot_max,
+        rows_per_second: config.backfill.rows_per_second,
+        zone: config.schedule.zone,
+        from: mode.from.clone(),
+        fail_fast: mode.fail_fast,
+        repairs: mode.deliveries != Deliveries::None,
     }
 }
 
 fn settings(config: &Config, mode: &Mode) -> Settings {
     Settings {
-        capture: CaptureSettings {
-            snapshot_max: config.source.snapshot_max,
-            rows_per_second: config.backfill.rows_per_second,
-            zone: config.schedule.zone,
-            from: mode.from.clone(),
-            fail_fast: mode.fail_fast,
-        },
+        capture: capture_settings(config, mode),
         delivery: delivery_settings(config),
         upkeep: UpkeepSettings {
             keep: Duration::from_secs(u64::from(config.ledger.keep_days) * 86_400),

@@ -1,7 +1,7 @@
 //! Whichever engine the configuration names, behind the one seam.
 
 use change::{
-    Batch, Beginning, Begun, ChangeStream, Checkpoint, Inspection, Page, Position, Retention, Scope,
+    Batch, Beginning, Begun, ChangeStream, Checkpoint, Inspection, Page, Position, Removal, Retention, Scope,
     Snapshot, SnapshotPlan, Source, SourceError, Statement,
 };
 use mysql_connector::{MysqlSnapshot, MysqlSource, MysqlStream};
@@ -67,6 +67,14 @@ impl Source for AnySource {
             Self::Postgres(source) => source.apply(statements).await,
             Self::Mysql(source) => source.apply(statements).await,
             Self::SqlServer(source) => source.apply(statements).await,
+        }
+    }
+
+    async fn removal(&self) -> Result<Removal, SourceError> {
+        match self {
+            Self::Postgres(source) => source.removal().await,
+            Self::Mysql(source) => source.removal().await,
+            Self::SqlServer(source) => source.removal().await,
         }
     }
 

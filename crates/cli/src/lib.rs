@@ -11,6 +11,7 @@
 //! - `control`: how commands reach a running daemon
 //! - `alerting`: from what stands to the channels of `[alerts]`
 //! - `serve`: status page, health and metrics
+//! - `service_manager`: what systemd is told
 //! - `logging`, `stop`: log lines and signals
 
 mod alerting;
@@ -24,6 +25,7 @@ pub mod exit;
 mod logging;
 mod progress;
 mod serve;
+mod service_manager;
 mod stop;
 mod terminal;
 

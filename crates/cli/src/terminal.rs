@@ -119,6 +119,27 @@ impl Table {
     }
 }
 
+/// `text` as SQL comments of readable width.
+pub(crate) fn comment(text: &str) -> String {
+    const WIDTH: usize = 110;
+    let mut comment = String::new();
+    for paragraph in text.lines() {
+        let mut line = String::from("--");
+        for word in paragraph.split_whitespace() {
+            if line.len() + word.len() >= WIDTH && line.len() > 2 {
+                comment.push_str(&line);
+                comment.push('\n');
+                line = String::from("--");
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        comment.push_str(&line);
+        comment.push('\n');
+    }
+    comment
+}
+
 /// `text` without what could move the cursor or break the line: values come from somebody's database.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()

@@ -1,5 +1,7 @@
 //! One exchange with the endpoint.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +14,10 @@ use crate::body::Body;
 use crate::config::{DeliveryConfig, DeliveryError, shown};
 use crate::failure;
 use crate::fault::Fault;
+use crate::presented::Presented;
 use crate::probe::{self, ProbeReport};
 use crate::reply::Reply;
+use crate::services;
 use crate::timestamp::Precision;
 use crate::tls::{self, Trust};
 use crate::verdict::{self, Verdict};
@@ -44,6 +48,8 @@ pub struct Delivery {
     url: Url,
     /// The address without anything that may be secret, for messages.
     target: String,
+    /// The certificates that were shown last and not trusted.
+    presented: Arc<Presented>,
     timeout: Duration,
     timestamps: Precision,
 }
@@ -70,8 +76,10 @@ impl Delivery {
             (_, true) => Trust::Anyone,
             (_, false) => Trust::Verified { also: config.tls_ca_pem.as_deref() },
         };
+        let presented = Arc::new(Presented::default());
+        let tls = tls::client_config(trust, config.tls_client.as_ref(), &presented)?;
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(trust)?)
+            .tls_backend_preconfigured(tls)
             .http1_only()
             .user_agent(USER_AGENT)
             .default_headers(headers)
@@ -83,7 +91,13 @@ impl Delivery {
             .build()
             .map_err(|error| DeliveryError::Client(Box::new(error)))?;
         let target = shown(&url);
-        Ok(Self { http, url, target, timeout: config.timeout, timestamps: config.timestamps })
+        Ok(Self { http, url, target, presented, timeout: config.timeout, timestamps: config.timestamps })
+    }
+
+    /// The address that takes the records, without anything that may be secret.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// An empty body for at most `records_max` records and `bytes_max` bytes, with times as configured.
@@ -121,6 +135,15 @@ impl Delivery {
         }
     }
 
+    /// Asks which services the dashboard knows the institution by; sends no record. `None` where it does not tell: not
+    /// every dashboard has such a list, and X-Road may not grant it.
+    pub async fn services(&self) -> Option<BTreeSet<String>> {
+        match self.exchange(Method::GET, services::address(&self.url)?, None).await {
+            Exchange::Answered(reply) => services::ids(&reply),
+            Exchange::Failed(_) => None,
+        }
+    }
+
     async fn exchange(&self, method: Method, url: Url, body: Option<Bytes>) -> Exchange {
         let deadline = Instant::now() + self.timeout;
         let mut request = self.http.request(method, url);
@@ -129,7 +152,10 @@ impl Delivery {
         }
         match timeout_at(deadline, request.send()).await {
             Err(_) => Exchange::Failed(failure::timed_out(self.timeout, &self.target)),
-            Ok(Err(error)) => Exchange::Failed(failure::judge(&error, &self.target)),
+            Ok(Err(error)) => {
+                let verdict = failure::judge(&error, &self.target);
+                Exchange::Failed(failure::with_certificates(verdict, self.presented.describe(), &self.url))
+            }
             Ok(Ok(response)) => Exchange::Answered(Reply::read(response, deadline).await),
         }
     }

@@ -31,6 +31,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What the connector shows an endpoint that asks who calls.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// Its certificate in PEM, those of its authorities behind it where there are any.
+    pub certificate_pem: Vec<u8>,
+    /// The private key in PEM.
+    pub key_pem: Secret,
+}
+
 /// Where the records go, and how.
 #[derive(Clone)]
 pub struct DeliveryConfig {
@@ -45,6 +54,8 @@ pub struct DeliveryConfig {
     /// Certificates (PEM, one or more) that are trusted beside the system's own: a private authority, or the
     /// very certificate that a security server shows.
     pub tls_ca_pem: Option<Vec<u8>>,
+    /// Who this connector is, where the endpoint wants to know.
+    pub tls_client: Option<ClientIdentity>,
     /// Takes any certificate. The caller warns about it; nothing here does.
     pub tls_insecure: bool,
     /// How much of a fraction of a second the records carry.
@@ -62,6 +73,7 @@ impl fmt::Debug for DeliveryConfig {
             .field("x_road_client", &self.x_road_client)
             .field("timeout", &self.timeout)
             .field("tls_ca_pem", &self.tls_ca_pem.as_ref().map(Vec::len))
+            .field("tls_client", &self.tls_client.as_ref().map(|client| client.certificate_pem.len()))
             .field("tls_insecure", &self.tls_insecure)
             .field("timestamps", &self.timestamps)
             .finish()
@@ -115,6 +127,18 @@ pub enum DeliveryError {
     /// The private authority's file holds nothing usable.
     #[error("tls_ca {reason}")]
     Authority {
+        /// What is amiss with it.
+        reason: String,
+    },
+    /// The connector's own certificate cannot be used.
+    #[error("tls_client_cert {reason}")]
+    ClientCertificate {
+        /// What is amiss with it.
+        reason: String,
+    },
+    /// The key of the connector's own certificate cannot be used.
+    #[error("tls_client_key {reason}")]
+    ClientKey {
         /// What is amiss with it.
         reason: String,
     },

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use reqwest::Url;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::fault::Fault;
 use crate::verdict::Verdict;
 
 /// What every fault says after which the dashboard may or may not have the batch.
-const UNKNOWN: &str = "whether the batch was stored is unknown";
+pub(crate) const UNKNOWN: &str = "whether the batch was stored is unknown";
 
 /// Judges an exchange that ended without an answer. `target` names the endpoint in messages.
 pub(crate) fn judge(error: &reqwest::Error, target: &str) -> Verdict {
@@ -33,6 +34,27 @@ pub(crate) fn judge(error: &reqwest::Error, target: &str) -> Verdict {
     retry(Fault::new("connection_lost", format!("the connection to {target} broke: {cause}; {UNKNOWN}")))
 }
 
+/// Adds the certificates that the endpoint showed, and the line that would trust it, to a verdict on them.
+pub(crate) fn with_certificates(verdict: Verdict, shown: Option<String>, url: &Url) -> Verdict {
+    match (verdict, shown) {
+        (Verdict::Halt { fault }, Some(shown)) if fault.code == "tls_certificate" => {
+            let server = format!(
+                "{}:{}",
+                url.host_str().unwrap_or_default(),
+                url.port_or_known_default().unwrap_or(443)
+            );
+            let trust = format!(
+                "To trust exactly this certificate, compare its SHA-256 with the one that the server's operator sees, save \
+                 it with `openssl s_client -connect {server} </dev/null | openssl x509 > security-server.pem`, and write \
+                 tls_ca = \"security-server.pem\" into [delivery]."
+            );
+            let hint = fault.hint.as_deref().map_or_else(|| trust.clone(), |hint| format!("{hint} {trust}"));
+            Verdict::Halt { fault: fault.followed_by(&format!("it showed {shown}")).with_hint(hint) }
+        }
+        (verdict, _) => verdict,
+    }
+}
+
 /// The verdict on an exchange that took longer than `limit`.
 pub(crate) fn timed_out(limit: Duration, target: &str) -> Verdict {
     let message = format!("no answer from {target} within {limit:?}; {UNKNOWN}");
@@ -53,11 +75,18 @@ fn judge_tls(error: &rustls::Error, target: &str) -> Verdict {
                 fault: Fault::new("tls_certificate", message).with_hint(certificate_hint(reason)),
             }
         }
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            let message = format!("{target} demands a certificate of the client");
+        rustls::Error::AlertReceived(alert) if is_about_the_client(*alert) => {
+            let message = match alert {
+                AlertDescription::CertificateRequired => {
+                    format!("{target} demands a certificate of the client")
+                }
+                alert => format!("{target} does not take this connector's certificate: {alert:?}"),
+            };
             Verdict::Halt {
                 fault: Fault::new("tls_client_certificate", message).with_hint(
-                    "In the security server set the connection type of the client subsystem to HTTPS NO AUTH.",
+                    "Name a certificate and its key in [delivery] tls_client_cert and tls_client_key, and register the \
+                     certificate in the security server under Internal Servers; or set the connection type of the client \
+                     subsystem there to HTTPS NO AUTH.",
                 ),
             }
         }
@@ -74,22 +103,36 @@ fn judge_tls(error: &rustls::Error, target: &str) -> Verdict {
     }
 }
 
+/// Whether the server complains of the client's certificate: nothing else of ours is there to be complained of
+/// (<https://www.rfc-editor.org/rfc/rfc8446#section-6.2>).
+fn is_about_the_client(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
+}
+
 fn certificate_hint(reason: &CertificateError) -> &'static str {
     match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "Have the certificate renewed, and check this machine's clock. Until then the certificate itself may be \
-             named in [delivery] tls_ca."
+            "Have the certificate renewed, and check this machine's clock."
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "Check this machine's clock."
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "Write the host in [delivery] url as the certificate names it, or export the certificate itself and name \
-             the file in [delivery] tls_ca."
+            "Write the host in [delivery] url as the certificate names it."
         }
         _ => {
-            "A security server's certificate is usually its own: export it there and name the file in [delivery] \
-             tls_ca. Switching verification off with tls_insecure = true lets anyone on the way read and answer."
+            "A security server's certificate is usually its own, and must be named to be trusted. Switching verification \
+             off with tls_insecure = true lets anyone on the way read and answer."
         }
     }
 }
@@ -143,6 +186,9 @@ mod tests {
             matches!(&verdict, Verdict::Halt { fault } if fault.code == "tls_client_certificate"),
             "{verdict:?}"
         );
+        let refusal = judge_tls(&rustls::Error::AlertReceived(AlertDescription::UnknownCA), "https://server");
+        let message = &refusal.fault().unwrap().message;
+        assert!(message.contains("does not take this connector's certificate"), "{message}");
         let passing = rustls::Error::AlertReceived(AlertDescription::InternalError);
         assert!(matches!(judge_tls(&passing, "https://server"), Verdict::Retry { .. }));
     }

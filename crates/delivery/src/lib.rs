@@ -11,7 +11,8 @@
 //! # Layout
 //! - `config`: what a delivery needs to know
 //! - `body`, `timestamp`: the JSON of a batch
-//! - `client`, `tls`, `probe`: one exchange with the endpoint
+//! - `x_road_address`: the address of a service behind X-Road
+//! - `client`, `tls`, `presented`, `probe`, `services`: one exchange with the endpoint
 //! - `reply`, `endpoint_words`: an answer as far as it is read, and what the endpoint says in it
 //! - `verdict`, `x_road`, `retry_after`: what an answer means
 //! - `failure`: what an exchange without an answer means
@@ -25,13 +26,16 @@ mod config;
 mod endpoint_words;
 mod failure;
 mod fault;
+mod presented;
 mod probe;
 mod reply;
 mod retry_after;
+mod services;
 mod timestamp;
 mod tls;
 mod verdict;
 mod x_road;
+mod x_road_address;
 
 #[cfg(test)]
 mod tests;
@@ -39,8 +43,9 @@ mod tests;
 pub use backoff::RetryPolicy;
 pub use body::Body;
 pub use client::{Answer, Delivery};
-pub use config::{DeliveryConfig, DeliveryError, Secret};
+pub use config::{ClientIdentity, DeliveryConfig, DeliveryError, Secret};
 pub use fault::Fault;
 pub use probe::ProbeReport;
 pub use timestamp::Precision;
 pub use verdict::Verdict;
+pub use x_road_address::XRoadService;

@@ -27,11 +27,15 @@ pub struct ProbeReport {
 /// base is anyone's guess, and the address itself is asked; a GET does no harm.
 pub(crate) fn liveness_address(url: &Url) -> Url {
     let mut address = url.clone();
-    let base = ["/api/load", "/services-data/requests"].iter().find_map(|end| url.path().strip_suffix(end));
-    if let Some(base) = base {
+    if let Some(base) = base(url) {
         address.set_path(&format!("{base}/"));
     }
     address
+}
+
+/// What stands before the dashboard's own path.
+pub(crate) fn base(url: &Url) -> Option<&str> {
+    ["/api/load", "/services-data/requests"].iter().find_map(|end| url.path().strip_suffix(end))
 }
 
 /// What an answer to the probe says about deliveries.
@@ -48,19 +52,24 @@ pub(crate) fn report(reply: &Reply, address: String, elapsed: Duration) -> Resul
             {
                 return Err(fault);
             }
-            verdict => verdict.fault().cloned(),
+            verdict => verdict.fault().map(without_batch),
         }
     } else if reply.status.is_success() {
         None
     } else {
-        verdict::judge(reply, Utc::now()).fault().cloned()
+        verdict::judge(reply, Utc::now()).fault().map(without_batch)
     };
     Ok(ProbeReport { address, status, elapsed, doubt })
 }
 
-/// The fault of a probe that met no answer. It carries no batch, so nothing about one is unknown.
+/// The fault of a probe that met no answer.
 pub(crate) fn unreachable(verdict: &Verdict) -> Fault {
-    let mut fault = verdict.fault().cloned().unwrap_or_else(|| Fault::new("connection_lost", "no answer"));
+    verdict.fault().map_or_else(|| Fault::new("connection_lost", "no answer"), without_batch)
+}
+
+/// A probe carries no batch, so nothing about one is unknown.
+fn without_batch(fault: &Fault) -> Fault {
+    let mut fault = fault.clone();
     if let Some((said, _)) = fault.message.split_once("; whether the batch") {
         fault.message = said.to_owned();
     }
@@ -108,5 +117,8 @@ mod tests {
         assert_eq!(x_road("server.serverproxy.unknown_service"), Ok(Some("x_road_unknown_service")));
         assert_eq!(x_road("Server.ServerProxy.NetworkError"), Ok(Some("x_road_network")));
         assert_eq!(x_road("Server.ClientProxy.UnknownMember"), Err("x_road_unknown_member"));
+        let reply = Reply::of(500, &[("x-road-error", "Server.ServerProxy.IOError")], "");
+        let doubt = report(&reply, String::new(), Duration::ZERO).unwrap().doubt.unwrap();
+        assert_eq!(doubt.message, "x-road answered Server.ServerProxy.IOError", "a probe carries no batch");
     }
 }

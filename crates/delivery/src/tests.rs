@@ -27,6 +27,7 @@ fn config(url: String) -> DeliveryConfig {
         x_road_client: None,
         timeout: PATIENCE,
         tls_ca_pem: None,
+        tls_client: None,
         tls_insecure: false,
         timestamps: Precision::Micros,
     }

@@ -13,9 +13,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use crate::config::DeliveryError;
+use crate::config::{ClientIdentity, DeliveryError};
+use crate::presented::Presented;
 
 /// Whom to trust.
 #[derive(Debug, Clone, Copy)]
@@ -31,18 +32,39 @@ pub(crate) enum Trust<'a> {
     Anyone,
 }
 
-/// The TLS of all connections to the endpoint.
+/// The TLS of all connections to the endpoint. `identity` is shown to an endpoint that asks for one; chains that are not
+/// trusted are kept in `presented`.
 ///
 /// The provider is named here, so that nothing depends on what the process has installed.
-pub(crate) fn client_config(trust: Trust<'_>) -> Result<ClientConfig, DeliveryError> {
+pub(crate) fn client_config(
+    trust: Trust<'_>,
+    identity: Option<&ClientIdentity>,
+    presented: &Arc<Presented>,
+) -> Result<ClientConfig, DeliveryError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(Verifier::new(trust, &provider)?);
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = Arc::new(Verifier::new(trust, &provider, presented)?);
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| DeliveryError::Client(Box::new(error)))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let unusable = |reason: String| DeliveryError::ClientCertificate { reason };
+            let chain = certificates(&identity.certificate_pem).map_err(unusable)?;
+            let key =
+                PrivateKeyDer::from_pem_slice(identity.key_pem.expose().as_bytes()).map_err(|error| {
+                    DeliveryError::ClientKey { reason: format!("is no private key in PEM: {error}") }
+                })?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+                Error::InconsistentKeys(_) => {
+                    unusable("does not belong to the key in tls_client_key".to_owned())
+                }
+                other => unusable(format!("cannot be used: {other}")),
+            })?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -55,19 +77,26 @@ struct Verifier {
     /// `None` where there is no authority at all.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
+    presented: Arc<Presented>,
 }
 
 impl Verifier {
-    fn new(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Self, DeliveryError> {
+    fn new(
+        trust: Trust<'_>,
+        provider: &Arc<CryptoProvider>,
+        presented: &Arc<Presented>,
+    ) -> Result<Self, DeliveryError> {
         let mut verifier = Self {
             accepts_anyone: matches!(trust, Trust::Anyone),
             known: Vec::new(),
             authorities: None,
             provider: Arc::clone(provider),
+            presented: Arc::clone(presented),
         };
         if let Trust::Verified { also } = trust {
             let mut roots = system_authorities();
-            verifier.known = also.map(certificates).transpose()?.unwrap_or_default();
+            let unusable = |reason| DeliveryError::Authority { reason };
+            verifier.known = also.map(certificates).transpose().map_err(unusable)?.unwrap_or_default();
             for certificate in &verifier.known {
                 add_authority(&mut roots, certificate)?;
             }
@@ -94,12 +123,13 @@ impl ServerCertVerifier for Verifier {
         if self.accepts_anyone || self.known.iter().any(|known| known == end_entity) {
             return Ok(ServerCertVerified::assertion());
         }
-        match &self.authorities {
+        let verified = match &self.authorities {
             Some(verifier) => {
                 verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             }
             None => Err(CertificateError::UnknownIssuer.into()),
-        }
+        };
+        verified.inspect_err(|_| self.presented.keep(end_entity, intermediates))
     }
 
     fn verify_tls12_signature(
@@ -146,12 +176,12 @@ fn system_authorities() -> RootCertStore {
     roots
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, DeliveryError> {
-    let unusable = |reason: String| DeliveryError::Authority { reason };
+/// The certificates in a file, or why there are none.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let read = read.map_err(|error| unusable(format!("is not PEM: {error}")))?;
+    let read = read.map_err(|error| format!("is not PEM: {error}"))?;
     if read.is_empty() {
-        return Err(unusable("holds no certificate, expected PEM with BEGIN CERTIFICATE".to_owned()));
+        return Err("holds no certificate, expected PEM with BEGIN CERTIFICATE".to_owned());
     }
     Ok(read)
 }
@@ -176,9 +206,14 @@ fn add_authority(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
+
+    fn made(trust: Trust<'_>) -> Result<(), DeliveryError> {
+        client_config(trust, None, &Arc::default()).map(|_| ())
+    }
 
     fn reason(pem: &str) -> String {
-        client_config(Trust::Verified { also: Some(pem.as_bytes()) }).map(|_| ()).unwrap_err().to_string()
+        made(Trust::Verified { also: Some(pem.as_bytes()) }).unwrap_err().to_string()
     }
 
     #[test]
@@ -193,9 +228,36 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_of_the_client_needs_its_own_key() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem =
+            rcgen::CertificateParams::new(["client".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let made = |certificate: &str, key: &str| {
+            let identity = ClientIdentity {
+                certificate_pem: certificate.as_bytes().to_vec(),
+                key_pem: Secret::new(key),
+            };
+            client_config(Trust::Anyone, Some(&identity), &Arc::default())
+                .map(|_| ())
+                .map_err(|it| it.to_string())
+        };
+        assert_eq!(made(&pem, &key.serialize_pem()), Ok(()));
+        let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let cases = [
+            (pem.as_str(), other.as_str(), "tls_client_cert does not belong to the key in tls_client_key"),
+            (&pem, &pem, "tls_client_key is no private key in PEM: "),
+            ("", &other, "tls_client_cert holds no certificate, expected PEM with BEGIN CERTIFICATE"),
+        ];
+        for (certificate, key, expected) in cases {
+            let told = made(certificate, key).unwrap_err();
+            assert!(told.starts_with(expected), "{told}");
+        }
+    }
+
+    #[test]
     fn nobody_and_anyone_need_no_certificates() {
-        assert!(client_config(Trust::Nobody).is_ok());
-        assert!(client_config(Trust::Anyone).is_ok());
-        assert!(client_config(Trust::Verified { also: None }).is_ok());
+        assert!(made(Trust::Nobody).is_ok());
+        assert!(made(Trust::Anyone).is_ok());
+        assert!(made(Trust::Verified { also: None }).is_ok());
     }
 }

@@ -68,6 +68,13 @@ pub(crate) fn judge(reply: &Reply, now: DateTime<Utc>) -> Verdict {
     match reply.status.as_u16() {
         200..=299 => judge_success(reply),
         300..=399 => Verdict::Halt { fault: redirect(reply) },
+        // The dashboard refuses in JSON: a page is the word of a proxy, which knows nothing of records.
+        400 | 422 if reply.is_html() => Verdict::Halt {
+            fault: answered("proxy_refused", reply).with_hint(
+                "Check scheme, port and path of [delivery] url, and whether a proxy there wants a certificate \
+                 (tls_client_cert): a web page came instead of the dashboard's answer.",
+            ),
+        },
         400 | 422 => Verdict::Refused { certain: true, fault: answered("refused", reply) },
         413 => Verdict::TooLarge { fault: answered("too_large", reply) },
         408 | 425 | 429 => Verdict::Retry {
@@ -276,6 +283,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_page_that_refuses_is_the_word_of_a_proxy_and_blames_no_record() {
+        let page = "<html><head><title>400 No required SSL certificate was sent</title></head></html>";
+        let verdict = of(400, &[("content-type", "text/html")], page);
+        assert_eq!(summary(&verdict), "halt proxy_refused");
+        assert!(verdict.fault().unwrap().message.ends_with("No required SSL certificate was sent"));
+        assert_eq!(summary(&of(413, &[], page)), "too-large too_large");
+        assert_eq!(summary(&of(502, &[], page)), "retry server_error");
     }
 
     #[test]

@@ -9,35 +9,40 @@
 use chrono::{DateTime, Utc};
 
 use crate::endpoint_words;
+use crate::failure;
 use crate::fault::Fault;
 use crate::reply::Reply;
 use crate::retry_after::asked_pause;
 use crate::verdict::Verdict;
 
 /// Names the origin of an error in front of the code proper: a person's own server, or the dashboard's.
-const ORIGINS: [&str; 4] = ["server", "client", "clientproxy", "serverproxy"];
+const ORIGINS: [&str; 5] = ["server", "client", "clientproxy", "serverproxy", "signer"];
 
 /// A code, as it is read here; the fault's code; and what the institution should do.
 type Known = (&'static str, &'static str, &'static str);
+
+/// A code, as it is read here, and the fault's code: waiting is all there is to do.
+type Waiting = (&'static str, &'static str);
 
 /// Errors that no waiting mends.
 const PERMANENT: [Known; 10] = [
     (
         "invalidclientidentifier",
         "x_road_client_identifier",
-        "Set [delivery] x_road_client to the subsystem as the security server knows it: instance/class/member/subsystem.",
+        "Set [delivery] x_road_client (or client in [delivery.x_road]) to the subsystem as the security server knows it: \
+      instance/class/member/subsystem.",
     ),
     (
         "unknownmember",
         "x_road_unknown_member",
-        "Check [delivery] x_road_client and the member and subsystem in [delivery] url against the security server; \
-      if both are right, its operator must check that its global configuration is current.",
+        "Check both members and subsystems, the caller's (x_road_client) and the dashboard's (in url or [delivery.x_road]), \
+      against the security server; if they are right, its operator must check that its global configuration is current.",
     ),
     (
         "sslauthenticationfailed",
         "x_road_connection_type",
-        "In the security server set the connection type of the client subsystem to HTTPS NO AUTH, or to HTTP, or \
-      register the certificate of this connector's side there.",
+        "Give the connector a certificate ([delivery] tls_client_cert and tls_client_key) and register it in the security \
+      server under Internal Servers, or set the connection type of the client subsystem there to HTTPS NO AUTH.",
     ),
     (
         "invalidsecurityserver",
@@ -78,7 +83,7 @@ const PERMANENT: [Known; 10] = [
 ];
 
 /// Errors that pass, as far as someone could hasten that.
-const PASSING: [Known; 12] = [
+const PASSING: [Known; 15] = [
     (
         "loggingfailed",
         "x_road_logging",
@@ -94,7 +99,11 @@ const PASSING: [Known; 12] = [
         "x_road_network",
         "The security server cannot reach the dashboard's: its operator must check the network, ports 5500 and 5577.",
     ),
-    ("ioerror", "x_road_io", ""),
+    (
+        "unknownhost",
+        "x_road_network",
+        "The security server cannot resolve the dashboard's: its operator must check name resolution.",
+    ),
     (
         "outdatedglobalconf",
         "x_road_global_configuration",
@@ -111,7 +120,6 @@ const PASSING: [Known; 12] = [
         "The dashboard's owner has switched the service off for now.",
     ),
     ("maintenancemode", "x_road_maintenance", "The security server is under maintenance."),
-    ("servicefailed", "x_road_service_failed", ""),
     (
         "tokennotactive",
         "x_road_token",
@@ -123,6 +131,34 @@ const PASSING: [Known; 12] = [
         "The security server cannot sign: its operator must check token and certificates.",
     ),
     ("certvalidation", "x_road_certificates", "The security server's operator must check its certificates."),
+    ("databaseerror", "x_road_database", "The security server's operator must check its database."),
+    (
+        "clientproxyversionnotsupported",
+        "x_road_version",
+        "The security server is too old for the dashboard's: its operator must upgrade it.",
+    ),
+    (
+        "anchorfilenotfound",
+        "x_road_anchor",
+        "The security server has no configuration anchor: its operator must upload it.",
+    ),
+    (
+        "malformedanchor",
+        "x_road_anchor",
+        "The security server's configuration anchor is damaged: its operator must upload it anew.",
+    ),
+];
+
+/// Errors after which the dashboard may or may not have the batch: the call had begun, or its answer was lost. So may any
+/// error that is not known here.
+const UNKNOWN: [Waiting; 7] = [
+    ("ioerror", "x_road_io"),
+    ("servicefailed", "x_road_service_failed"),
+    ("inconsistentresponse", "x_road_response"),
+    ("invalidresponse", "x_road_response"),
+    ("missingsignature", "x_road_response"),
+    ("invalidsignaturevalue", "x_road_response"),
+    ("internalerror", "x_road_internal"),
 ];
 
 /// Judges an answer whose header `X-Road-Error` is `code`.
@@ -142,10 +178,14 @@ pub(crate) fn judge(code: &str, reply: &Reply, now: DateTime<Utc>) -> Verdict {
     if let Some((_, fault_code, hint)) = find(&PERMANENT, &name) {
         return Verdict::Halt { fault: Fault::new(fault_code, message).with_hint(*hint) };
     }
-    let (fault_code, hint) =
-        find(&PASSING, &name).map_or(("x_road_error", ""), |(_, code, hint)| (code, hint));
-    let mut fault = Fault::new(fault_code, message);
-    fault.hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+    let fault = match find(&PASSING, &name) {
+        Some((_, fault_code, hint)) => Fault::new(fault_code, message).with_hint(*hint),
+        None => {
+            let fault_code =
+                UNKNOWN.iter().find(|(known, _)| *known == name).map_or("x_road_error", |(_, code)| *code);
+            Fault::new(fault_code, message).followed_by(failure::UNKNOWN)
+        }
+    };
     Verdict::Retry { after: asked_pause(reply, now), fault }
 }
 
@@ -228,6 +268,13 @@ mod tests {
             ("Server.ClientProxy.InternalError", "server.clientproxy.internal_error", "retry"),
             ("Server.ClientProxy.InconsistentResponse", "server.clientproxy.inconsistent_response", "retry"),
             ("Server.ClientProxy.TokenNotActive", "server.clientproxy.token_not_active", "retry"),
+            ("Server.ClientProxy.UnknownHost", "server.clientproxy.unknown_host", "retry"),
+            ("Server.ClientProxy.DatabaseError", "server.clientproxy.database_error", "retry"),
+            (
+                "Server.ServerProxy.ClientProxyVersionNotSupported",
+                "server.serverproxy.client_proxy_version_not_supported",
+                "retry",
+            ),
         ];
         for (old, new, expected) in cases {
             let (old_verdict, new_verdict) = (verdict(old, "words"), verdict(new, "words"));
@@ -244,6 +291,26 @@ mod tests {
             let fault = verdict.fault().unwrap();
             assert_eq!((class(&verdict), fault.code), ("halt", code));
             assert!(fault.hint.as_ref().is_some_and(|hint| hint.ends_with('.')), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_error_after_the_call_had_begun_says_that_the_outcome_is_unknown() {
+        let cases = [
+            ("Server.ServerProxy.IOError", true),
+            ("server.serverproxy.service_failed.http_error", true),
+            ("Server.ClientProxy.InconsistentResponse", true),
+            ("server.clientproxy.missing_signature", true),
+            ("Server.ClientProxy.InternalError", true),
+            ("Server.ServerProxy.BrandNew", true),
+            ("server.clientproxy.network_error", false),
+            ("Server.ServerProxy.ServiceDisabled", false),
+            ("Server.ClientProxy.LoggingFailed.TimestamperFailed", false),
+            ("Server.ServerProxy.AccessDenied", false),
+        ];
+        for (code, is_unknown) in cases {
+            let message = verdict(code, &"words ".repeat(100)).fault().unwrap().message.clone();
+            assert_eq!(message.ends_with("whether the batch was stored is unknown"), is_unknown, "{message}");
         }
     }
 

@@ -301,6 +301,16 @@ pub(crate) fn oldest_pending(connection: &Connection) -> Result<Option<(Batch, F
     Ok(statement.query_row([], |row| Ok((read_pending(row)?, row.get(1)?))).optional()?)
 }
 
+/// The oldest part of `whole` that waits for an attempt. Parts are known by their places: see `verdict::cut`.
+pub(crate) fn oldest_part(connection: &Connection, whole: BatchId) -> Result<Option<Batch>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT p.id, p.flush_id, p.records, p.attempts, p.service_id, p.sha256, p.body FROM batch w, batch p \
+         WHERE w.id = ?1 AND p.state IN (0, 4) AND p.state = 0 AND p.place > w.place || '.' \
+         AND p.place < w.place || '/' ORDER BY p.place LIMIT 1",
+    )?;
+    Ok(statement.query_row([whole], read_pending).optional()?)
+}
+
 fn read_pending(row: &Row<'_>) -> rusqlite::Result<Batch> {
     Ok(Batch {
         id: row.get(0)?,

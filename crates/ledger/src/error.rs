@@ -17,6 +17,8 @@ pub enum LedgerErrorKind {
     Damaged,
     /// A newer version of the product has written the ledger.
     NewerSchema,
+    /// The file was written by an earlier version, and is only to be read: whoever writes it brings it up to date first.
+    OlderSchema,
     /// There is no ledger in the folder.
     Missing,
     /// A transaction of the source is still open in the log, so nothing else can be put behind it now.
@@ -124,6 +126,9 @@ impl LedgerError {
             }
             LedgerErrorKind::Io => Some(
                 "check that the folder of [ledger] dir exists and belongs to the user that runs the product",
+            ),
+            LedgerErrorKind::OlderSchema => Some(
+                "start the daemon, or run `bitacora flush`: the ledger is brought up to date first, and keeps everything",
             ),
             LedgerErrorKind::Misuse | LedgerErrorKind::Internal => None,
         }

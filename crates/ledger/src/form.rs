@@ -11,6 +11,7 @@ use crate::error::LedgerError;
 use crate::flush::{self, FlushId, FlushKind, FlushRow};
 use crate::ledger::Ledger;
 use crate::meta;
+use crate::shard::Shard;
 
 impl Ledger {
     /// The next batch to send: the oldest that waits for an attempt, whichever flush formed it, else a new
@@ -27,28 +28,120 @@ impl Ledger {
         max_records: u32,
         now: i64,
     ) -> Result<Option<Batch>, LedgerError> {
-        if let Some((pending, owner)) = batch::oldest_pending(&self.queries().connection)? {
-            if owner != flush {
-                self.write("take over a pending batch", |transaction| {
-                    let flush = flush::find_open(transaction, flush)?;
-                    let sql = "UPDATE batch SET flush_id = ?2 WHERE id = ?1";
-                    transaction.execute(sql, [pending.id, flush.id])?;
-                    Ok(())
-                })?;
-            }
-            return Ok(Some(pending));
+        match self.pending_batch(flush)? {
+            Some(pending) => Ok(Some(pending)),
+            None => self.form_batch(flush, Limits { builder, max_records, shard: Shard::ALL, now }),
         }
-        self.write("form a batch", |transaction| {
-            form(transaction, flush, Limits { builder, max_records, now })
-        })
+    }
+
+    /// The oldest batch that waits for an attempt, whichever flush formed it; from now on it is `flush`'s.
+    ///
+    /// # Errors
+    /// As [`Ledger::next_batch`].
+    pub fn pending_batch(&mut self, flush: FlushId) -> Result<Option<Batch>, LedgerError> {
+        let Some((pending, owner)) = batch::oldest_pending(&self.queries().connection)? else {
+            return Ok(None);
+        };
+        if owner != flush {
+            self.write("take over a pending batch", |transaction| {
+                let flush = flush::find_open(transaction, flush)?;
+                let sql = "UPDATE batch SET flush_id = ?2 WHERE id = ?1";
+                transaction.execute(sql, [pending.id, flush.id])?;
+                Ok(())
+            })?;
+        }
+        Ok(Some(pending))
+    }
+
+    /// Forms a batch of the flush's records, beside those that wait for an attempt; `None` when there is no record
+    /// left, or none of the shard among the next ones. While batches of other shards go on leaving, some of this
+    /// shard may come into reach.
+    ///
+    /// A batch that an earlier division formed may hold any request, so all of those must have been decided about
+    /// before a shard other than [`Shard::ALL`] is asked for.
+    ///
+    /// # Errors
+    /// As [`Ledger::next_batch`].
+    pub fn form_batch(&mut self, flush: FlushId, limits: Limits<'_>) -> Result<Option<Batch>, LedgerError> {
+        self.write("form a batch", |transaction| form(transaction, flush, limits))
     }
 }
 
 /// What a new batch is made with.
-pub(crate) struct Limits<'a> {
-    pub(crate) builder: &'a mut dyn BodyBuilder,
-    pub(crate) max_records: u32,
-    pub(crate) now: i64,
+pub struct Limits<'a> {
+    /// Writes the body, and says when it is full.
+    pub builder: &'a mut dyn BodyBuilder,
+    /// Records at most.
+    pub max_records: u32,
+    /// Whose records.
+    pub shard: Shard,
+    /// The present, in microseconds since the epoch.
+    pub now: i64,
+}
+
+impl Limits<'_> {
+    fn wanted(&self) -> Wanted {
+        Wanted { shard: self.shard, records: self.max_records }
+    }
+}
+
+/// Whose records a batch may hold, and how many.
+#[derive(Clone, Copy)]
+struct Wanted {
+    shard: Shard,
+    records: u32,
+}
+
+impl Wanted {
+    /// How many rows are looked at.
+    fn window(self) -> u32 {
+        self.shard.window(self.records)
+    }
+
+    /// Takes the wanted ones of `rows`, which begin with service and request.
+    fn collect(
+        self,
+        mut rows: Rows<'_>,
+        candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
+    ) -> Result<Found, LedgerError> {
+        let mut found = Found::default();
+        while let Some(row) = rows.next()? {
+            if found.records.len() >= self.records as usize {
+                break;
+            }
+            if is_of(self.shard, row)? {
+                found.records.push(candidate(row, batch::read_change(row)?)?);
+            } else if found.passed_over.is_none() {
+                found.passed_over = Some(candidate(row, batch::read_change(row)?)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a row that begins with service and request is one of the shard's.
+fn is_of(shard: Shard, row: &Row<'_>) -> rusqlite::Result<bool> {
+    Ok(shard.holds(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?))
+}
+
+/// The next records that a batch may hold.
+#[derive(Default)]
+struct Found {
+    /// Those of the shard, in order.
+    records: Vec<Candidate>,
+    /// The first of those that belong to other shards: a cursor must not pass it.
+    passed_over: Option<Candidate>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.passed_over.is_none()
+    }
+
+    /// The first row in the backfill's order, whosever it is.
+    fn first(&self) -> Option<&Candidate> {
+        self.records.first().into_iter().chain(&self.passed_over).min_by_key(|record| in_order(record))
+    }
 }
 
 /// Forms a new batch of the flush's records.
@@ -69,19 +162,21 @@ fn form_delta(
     flush: &FlushRow,
     limits: Limits<'_>,
 ) -> Result<Option<Batch>, LedgerError> {
-    let (records, service) = if flush.by_service {
-        records_of_service(connection, flush, limits.max_records)?
+    let (found, service) = if flush.by_service {
+        records_of_service(connection, flush, limits.wanted())?
     } else {
-        (records_in_order(connection, flush, limits.max_records)?, None)
+        (records_in_order(connection, flush, limits.wanted())?, None)
     };
-    if records.is_empty() {
+    if found.is_empty() {
         meta::set(connection, meta::BATCHED_SEQ, flush.upto_seq)?;
+    }
+    if found.records.is_empty() {
         return Ok(None);
     }
     let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
     let mut order = Order::new(connection)?;
     let (mut cursor_seq, mut overtaken) = (flush.cursor_seq, 0);
-    for record in &records {
+    for record in &found.records {
         let before = order.before(&record.change)?;
         if !take_with_backfill(&mut draft, &before, record)? {
             break;
@@ -93,6 +188,9 @@ fn form_delta(
             backfill::skip(connection, &before.overtaken, &record.change)?;
             overtaken += before.overtaken.rows;
         }
+    }
+    if let Some(Candidate { item: Item::Change(seq), .. }) = found.passed_over {
+        cursor_seq = cursor_seq.min(seq - 1);
     }
     meta::add(connection, meta::WAITING_ROWS, -overtaken)?;
     let (batch, taken) = draft.finish(None, service.clone(), limits.now)?;
@@ -124,42 +222,38 @@ fn take_with_backfill(
     Ok(!before.more && draft.take(record)?)
 }
 
-fn records_in_order(
-    connection: &Connection,
-    flush: &FlushRow,
-    max_records: u32,
-) -> Result<Vec<Candidate>, LedgerError> {
+fn records_in_order(connection: &Connection, flush: &FlushRow, wanted: Wanted) -> Result<Found, LedgerError> {
     let mut statement = connection.prepare_cached(
         "SELECT service_id, request_id, opening_at, status_id, modified_at, seq, committed_at FROM change \
          WHERE seq > ?1 AND seq <= ?2 AND batch_id = 0 ORDER BY seq LIMIT ?3",
     )?;
-    let rows = statement.query(params![flush.cursor_seq, flush.upto_seq, max_records])?;
-    collect(rows, change_item)
+    let rows = statement.query(params![flush.cursor_seq, flush.upto_seq, wanted.window()])?;
+    wanted.collect(rows, change_item)
 }
 
 /// The next records of the service whose turn it is, and that service.
 fn records_of_service(
     connection: &Connection,
     flush: &FlushRow,
-    max_records: u32,
-) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
+    wanted: Wanted,
+) -> Result<(Found, Option<Text>), LedgerError> {
     let next: Option<Text> = connection
         .prepare_cached(
-            "SELECT service_id FROM sealed_order WHERE (service_id, seq) > (?1, ?2) \
-             ORDER BY service_id, seq LIMIT 1",
+            "SELECT o.service_id FROM sealed_order o CROSS JOIN change c ON c.seq = o.seq \
+             WHERE (o.service_id, o.seq) > (?1, ?2) AND c.batch_id = 0 ORDER BY o.service_id, o.seq LIMIT 1",
         )?
         .query_row(params![flush.cursor_service, flush.cursor_seq], |row| batch::text_or_null(row, 0))
         .optional()?
         .flatten();
-    let Some(service) = next else { return Ok((Vec::new(), None)) };
+    let Some(service) = next else { return Ok((Found::default(), None)) };
     let after = if service == flush.cursor_service { flush.cursor_seq } else { 0 };
     let mut statement = connection.prepare_cached(
         "SELECT c.service_id, c.request_id, c.opening_at, c.status_id, c.modified_at, c.seq, c.committed_at \
          FROM sealed_order o CROSS JOIN change c ON c.seq = o.seq \
          WHERE o.service_id = ?1 AND o.seq > ?2 AND c.batch_id = 0 ORDER BY o.seq LIMIT ?3",
     )?;
-    let rows = statement.query(params![&*service, after, max_records])?;
-    Ok((collect(rows, change_item)?, Some(service)))
+    let rows = statement.query(params![&*service, after, wanted.window()])?;
+    Ok((wanted.collect(rows, change_item)?, Some(service)))
 }
 
 fn form_backfill(
@@ -173,19 +267,23 @@ fn form_backfill(
         connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
     let mut months = months.query([])?;
     while let Some(row) = months.next()? {
-        let waiting =
-            Waiting { copy_id: copy.id, month: row.get(0)?, range, max_records: limits.max_records };
-        let (records, service) = waiting.read(connection, flush)?;
-        let Some(first) = records.first() else { continue };
+        let waiting = Waiting { copy_id: copy.id, month: row.get(0)?, range, wanted: limits.wanted() };
+        let (found, service) = waiting.read(connection, flush)?;
+        if found.is_empty() {
+            continue;
+        }
+        // The shard's rows of later months wait until the others are through with this one: months leave in order.
+        let Some(first) = found.records.first() else { return Ok(None) };
         let mut last = first;
         let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
-        for record in &records {
+        for record in &found.records {
             if !draft.take(record)? {
                 break;
             }
             last = record;
         }
-        waiting.leave_cursor(connection, flush, &last.change)?;
+        let passed_over = found.passed_over.as_ref().filter(|passed| in_order(passed) < in_order(last));
+        waiting.leave_cursor(connection, flush, &passed_over.unwrap_or(last).change)?;
         let (batch, taken) = draft.finish(None, service, limits.now)?;
         account(connection, &taken)?;
         return Ok(Some(batch));
@@ -198,17 +296,13 @@ struct Waiting {
     copy_id: i64,
     month: u32,
     range: Range,
-    max_records: u32,
+    wanted: Wanted,
 }
 
 impl Waiting {
     /// The next rows, and their service where the flush goes by service. The flush's cursor spares reading
     /// what it has sent of the month; a row that came to wait behind the cursor is found on a second look.
-    fn read(
-        &self,
-        connection: &Connection,
-        flush: &FlushRow,
-    ) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
+    fn read(&self, connection: &Connection, flush: &FlushRow) -> Result<(Found, Option<Text>), LedgerError> {
         if flush.cursor_month == self.month {
             let after = (flush.cursor_service.as_str(), flush.cursor_request.as_str());
             let found = self.read_after(connection, after, flush.by_service)?;
@@ -224,7 +318,7 @@ impl Waiting {
         connection: &Connection,
         after: (&str, &str),
         by_service: bool,
-    ) -> Result<(Vec<Candidate>, Option<Text>), LedgerError> {
+    ) -> Result<(Found, Option<Text>), LedgerError> {
         let mut statement = connection.prepare_cached(
             "SELECT service_id, request_id, opening_at, status_id, modified_at, place FROM backfill_row \
              WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) >= (?3, ?4) AND state = 0 \
@@ -232,40 +326,40 @@ impl Waiting {
         )?;
         let Range { from_at, to_at } = self.range;
         let (service, request) = after;
-        let rows = statement.query(params![
-            self.copy_id,
-            self.month,
-            service,
-            request,
-            from_at,
-            to_at,
-            self.max_records
-        ])?;
-        let mut records = collect(rows, |row, change| {
+        let window = self.wanted.window();
+        let rows =
+            statement.query(params![self.copy_id, self.month, service, request, from_at, to_at, window])?;
+        let mut found = self.wanted.collect(rows, |row, change| {
             let place = row.get_ref(5)?.as_str()?;
             Ok(backfill_candidate(self.copy_id, self.month, place, change))
         })?;
-        let service = records.first().map(|first| first.change.service_id.clone()).filter(|_| by_service);
+        let service = found.first().map(|first| first.change.service_id.clone()).filter(|_| by_service);
         if let Some(service) = &service {
-            let other = records.iter().position(|record| record.change.service_id != *service);
-            records.truncate(other.unwrap_or(records.len()));
+            let other = found.records.iter().position(|record| record.change.service_id != *service);
+            found.records.truncate(other.unwrap_or(found.records.len()));
         }
-        Ok((records, service))
+        Ok((found, service))
     }
 
+    /// Lets the flush go on with the rows from `next` on, what is in a batch among them left out.
     fn leave_cursor(
         &self,
         connection: &Connection,
         flush: &FlushRow,
-        last: &StatusChange,
+        next: &StatusChange,
     ) -> Result<(), LedgerError> {
         connection
             .prepare_cached(
                 "UPDATE flush SET cursor_month = ?2, cursor_service = ?3, cursor_request = ?4 WHERE id = ?1",
             )?
-            .execute(params![flush.id, self.month, &*last.service_id, &*last.request_id])?;
+            .execute(params![flush.id, self.month, &*next.service_id, &*next.request_id])?;
         Ok(())
     }
+}
+
+/// The order in which the backfill's rows are read.
+fn in_order(record: &Candidate) -> (&str, &str) {
+    (&record.change.service_id, &record.change.request_id)
 }
 
 fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChange) -> Candidate {
@@ -276,17 +370,6 @@ fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChang
 
 fn change_item(row: &Row<'_>, change: StatusChange) -> rusqlite::Result<Candidate> {
     Ok(Candidate { item: Item::Change(row.get(5)?), change, committed_at: row.get(6)? })
-}
-
-fn collect(
-    mut rows: Rows<'_>,
-    candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
-) -> Result<Vec<Candidate>, LedgerError> {
-    let mut records: Vec<Candidate> = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(candidate(row, batch::read_change(row)?)?);
-    }
-    Ok(records)
 }
 
 /// Brings the counters up to date with what a new batch took.

@@ -11,6 +11,7 @@ use crate::captured_block;
 use crate::error::LedgerError;
 use crate::lock::Lock;
 use crate::meta;
+use crate::owner::give_to_owner_of;
 use crate::queries::Queries;
 use crate::schema;
 
@@ -166,7 +167,8 @@ fn connect(dir: &Path) -> Result<Connection, LedgerError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // SQLite gives its log file the same rights as the main file.
-    options.open(&file).map_err(|error| LedgerError::io(format!("open {}", file.display()), error))?;
+    let opened = options.open(&file).and_then(|made| give_to_owner_of(dir, &made));
+    opened.map_err(|error| LedgerError::io(format!("open {}", file.display()), error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&file, flags)?;
     schema::prepare(&mut connection)?;

@@ -26,17 +26,21 @@
 //! - No step holds more than a batch, a page or a slice of a copy in memory.
 //!
 //! # Layout
-//! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `schema`, `meta`: the file
+//! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `owner`, `schema`, `meta`: the file
 //! - `ingest`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
 //! - `history`, `absorb_history`: tables of which each row is a status change
-//! - `flush`, `form`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
+//! - `flush`, `form`, `shard`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
+//! - `audit`, `audit_compare`, `audit_owed`, `tally`: the table compared with what was told; `repair`: telling what differs
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
 
 mod absorb;
 mod absorb_history;
+mod audit;
+mod audit_compare;
+mod audit_owed;
 mod backfill;
 mod batch;
 mod captured_block;
@@ -55,19 +59,24 @@ mod ledger;
 mod lock;
 mod log_row;
 mod meta;
+mod owner;
 mod packing;
 mod progress;
 mod prune;
 mod quarantine;
 mod queries;
 mod reader;
+mod repair;
 mod retry;
 mod row_owner;
 mod schema;
 mod settle;
+mod shard;
 mod staged;
+mod tally;
 mod verdict;
 
+pub use audit::{Audit, AuditScope, Difference, DifferenceKind, KnownSide, MonthAudit};
 pub use batch::{Batch, BatchId, BodyBuilder};
 pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage};
 pub use copy_state::{CopyProgress, Unfinished};
@@ -75,6 +84,7 @@ pub use delta::Delta;
 pub use error::{LedgerError, LedgerErrorKind};
 pub use explain::{LifeEvent, LifeState};
 pub use flush::{FlushId, FlushKind, FlushResult, FlushRow};
+pub use form::Limits;
 pub use gap::{Gap, GapFound, GapId, OpenGap};
 pub use ingest::{Captured, Entry, Ingest, RejectedRow};
 pub use ledger::Ledger;
@@ -84,7 +94,10 @@ pub use prune::Pruned;
 pub use quarantine::{QuarantineCounts, QuarantineId, QuarantineItem, QuarantineKind, RowForRetry};
 pub use queries::Queries;
 pub use reader::LedgerReader;
+pub use repair::{Repair, RepairAt};
 pub use retry::{Discard, Resolution};
 pub use settle::Settled;
+pub use shard::Shard;
 pub use staged::StagedRows;
+pub use tally::Tallies;
 pub use verdict::Acknowledgement;

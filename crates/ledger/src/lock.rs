@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::owner::give_to_owner_of;
 
 /// Of the holder's name, so much is read at most: the file may hold anything.
 const HOLDER_BYTES_MAX: u64 = 400;
@@ -36,8 +37,8 @@ impl Lock {
                 return Err(LedgerError::io(format!("lock {}", path.display()), error));
             }
         }
-        let named = file
-            .set_len(0)
+        let named = give_to_owner_of(dir, &file)
+            .and_then(|()| file.set_len(0))
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "pid {} {holder}", std::process::id()));
         named.map_err(|error| LedgerError::io(format!("write the lock {}", path.display()), error))?;

@@ -51,7 +51,7 @@ impl LogKind {
 pub enum Origin {
     /// The database's log.
     Stream,
-    /// A comparison of the table with what was known, after the log had been lost.
+    /// A comparison of the table with what was known: after the log had been lost, or by an audit.
     Repair,
     /// Quarantine.
     Retry,

@@ -153,7 +153,7 @@ fn leave(connection: &Connection, item: QuarantineId, state: i64, now: i64) -> R
 }
 
 /// The `rows` rows that were put at the log's end are committed.
-fn close_at(connection: &Connection, log: &mut LogEnd, rows: i64) -> Result<(), LedgerError> {
+pub(crate) fn close_at(connection: &Connection, log: &mut LogEnd, rows: i64) -> Result<(), LedgerError> {
     log.next_seq += rows;
     log.committed_seq = log.next_seq - 1;
     meta::set(connection, meta::COMMITTED_SEQ, log.committed_seq)

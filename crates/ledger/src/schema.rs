@@ -42,13 +42,14 @@ pub(crate) fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
 /// Sets up a connection that only reads.
 ///
 /// # Errors
-/// As for [`prepare`]; an older version is refused too, because only a writer can bring it up to date.
+/// As for [`prepare`], and [`LedgerErrorKind::OlderSchema`], because only a writer can bring the file up to date.
 pub(crate) fn prepare_reader(connection: &Connection) -> Result<(), LedgerError> {
     tune(connection)?;
-    connection.pragma_update(None, "query_only", true)?;
-    if recognise(connection)? < version() {
-        let message = "the ledger was written by an older version and has not been brought up to date";
-        return Err(LedgerError::misuse(message));
+    let found = recognise(connection)?;
+    if found < version() {
+        let message =
+            format!("the ledger has version {found} and has not been brought up to {} yet", version());
+        return Err(LedgerError::new(LedgerErrorKind::OlderSchema, message));
     }
     Ok(())
 }

@@ -70,6 +70,16 @@ impl StagedRows {
         self.count == 0
     }
 
+    /// The rows, one by one.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Staged<'_>> {
+        let mut rest = self.packed.as_slice();
+        std::iter::from_fn(move || {
+            let (row, bytes) = unpack(rest)?;
+            rest = rest.get(bytes..)?;
+            Some(row)
+        })
+    }
+
     /// Adds the rows of `other` behind these.
     pub fn append(&mut self, other: &Self) {
         self.packed.extend_from_slice(&other.packed);

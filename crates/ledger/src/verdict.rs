@@ -11,6 +11,8 @@ use crate::error::LedgerError;
 use crate::flush::FlushId;
 use crate::form::{self, Limits};
 use crate::ledger::Ledger;
+use crate::queries::Queries;
+use crate::shard::Shard;
 
 /// The dashboard's word that it has a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,8 @@ impl Ledger {
                 transaction.execute(sql, [pending.id, flush])?;
                 return Ok(Some(pending));
             }
-            form::form(transaction, flush, Limits { builder, max_records, now: acknowledgement.at })
+            let limits = Limits { builder, max_records, shard: Shard::ALL, now: acknowledgement.at };
+            form::form(transaction, flush, limits)
         })
     }
 
@@ -171,6 +174,16 @@ impl Ledger {
             transaction.execute(sql, [])?;
             Ok(())
         })
+    }
+}
+
+impl Queries {
+    /// The oldest part of a batch that was split, parts of parts included, that waits for an attempt.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn next_part(&self, whole: BatchId) -> Result<Option<Batch>, LedgerError> {
+        batch::oldest_part(&self.connection, whole)
     }
 }
 

@@ -179,6 +179,15 @@ impl Mapping {
         self.rows
     }
 
+    /// The status that a deleted row's request passes to, where deletions are reported.
+    #[must_use]
+    pub fn deletion_status(&self) -> Option<u8> {
+        match self.on_delete {
+            OnDelete::Ignore => None,
+            OnDelete::Report(status_id) => Some(status_id),
+        }
+    }
+
     /// Whether changes and copied rows must carry their keys: to report deletes, and to tell the rows of a history
     /// apart.
     #[must_use]

@@ -22,6 +22,7 @@ use crate::copier::Copier;
 use crate::error::PipelineError;
 use crate::health::{Health, SourceState, describe};
 use crate::ledger_thread::LedgerThread;
+use crate::pulse::{BEAT_EVERY, Pulse};
 use crate::room::Room;
 use crate::settings::CaptureSettings;
 use crate::stream_pump::Pump;
@@ -50,6 +51,8 @@ pub(crate) struct Capture<S> {
     pub(crate) copy_asked: Arc<Notify>,
     /// Whether the ledger may grow.
     pub(crate) room: Room,
+    /// Told that this loop lives.
+    pub(crate) pulse: Pulse,
 }
 
 impl<S: Source> Capture<S> {
@@ -59,9 +62,16 @@ impl<S: Source> Capture<S> {
     /// When the very first connection fails for a cause that only an operator can mend (or, for a command
     /// that someone watches, for any cause), and when the ledger fails.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), PipelineError> {
-        let result = tokio::select! {
-            result = self.keep_streaming() => result,
-            () = stop.cancelled() => Ok(()),
+        let result = {
+            let mut streaming = std::pin::pin!(self.keep_streaming());
+            loop {
+                // In the same task, so that work which does not come back to its waiting holds the beat up as well.
+                tokio::select! {
+                    result = &mut streaming => break result,
+                    () = stop.cancelled() => break Ok(()),
+                    () = tokio::time::sleep(BEAT_EVERY) => self.pulse.beat(),
+                }
+            }
         };
         if let Err(error) = &result {
             self.health.update(|inner| inner.last_error = Some(describe(error)));
@@ -79,7 +89,9 @@ impl<S: Source> Capture<S> {
             self.health.set_state(SourceState::Connecting);
             let Err(error) = self.attempt(&mut streamed, &mut pause).await else { continue };
             match error {
-                PipelineError::Source(error) if error.kind() == SourceErrorKind::LostLog => {
+                PipelineError::Source(error)
+                    if error.kind() == SourceErrorKind::LostLog && self.settings.repairs =>
+                {
                     self.record_gap(&error).await?;
                 }
                 PipelineError::Source(error) => {
@@ -103,7 +115,8 @@ impl<S: Source> Capture<S> {
         pause: &mut Duration,
     ) -> Result<(), PipelineError> {
         let soon = error.kind().retry() == Retry::Soon;
-        if !streamed && (self.settings.fail_fast || !soon) {
+        let lost = error.kind() == SourceErrorKind::LostLog;
+        if lost || (!streamed && (self.settings.fail_fast || !soon)) {
             return Err(error.into());
         }
         self.health.source_failed(&error);
@@ -141,6 +154,10 @@ impl<S: Source> Capture<S> {
             .ledger
             .call(|ledger| Ok((ledger.unfinished_copy()?, ledger.open_gap_id()?, ledger.checkpoint()?)))
             .await?;
+        if gap.is_some() && !self.settings.repairs {
+            let message = "the log was lost, and what that hid has not been mended yet";
+            return Err(SourceError::new(SourceErrorKind::LostLog, message).into());
+        }
         // A fenced copy goes on beside the stream; an exact one died with its snapshot.
         let resumable = unfinished.filter(|copy| !copy.exact && checkpoint.is_some());
         if resumable.is_none() {

@@ -6,7 +6,6 @@
 //! touched since the copy began, and the touched ones come by the stream.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use change::{Page, PageCursor, Position, Snapshot, SnapshotPlan, Source};
 use chrono::Utc;
@@ -16,9 +15,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::error::PipelineError;
-use crate::ingest::{lacks_keys, stage};
+use crate::ingest::{require_keys, stage};
 use crate::ledger_thread::LedgerThread;
 use crate::settings::CaptureSettings;
+use crate::throttle::{self, Throttle};
 
 /// Pages that may wait for their fences, in the ledger: enough not to wait for the stream after every page, where an idle
 /// log moves once in some minutes only.
@@ -27,13 +27,6 @@ const PAGES_WAITING_MAX: usize = 64;
 /// Rows of an exact copy that are committed at once. Nothing of such a copy counts before all of it is there, so that
 /// syncing the disk for every page would be for nothing.
 const COMMIT_ROWS: u64 = 50_000;
-
-/// Rows of a fenced page: a second's worth of a polite reader.
-const PAGE_ROWS: u32 = 10_000;
-
-/// Rows per second that an unthrottled copy reads at the least, to judge beforehand whether it fits into
-/// one transaction.
-const COPY_RATE_MIN: u64 = 50_000;
 
 /// A page in the ledger that waits until the stream has passed its fence.
 #[derive(Debug, Clone)]
@@ -53,9 +46,7 @@ pub(crate) struct Copier<S> {
 impl<S: Source> Copier<S> {
     /// Whether a copy of about `rows` rows would keep its transaction open for too long.
     pub(crate) fn too_long(&self, rows: Option<u64>) -> bool {
-        let rate = self.settings.rows_per_second.map_or(COPY_RATE_MIN, u64::from).max(1);
-        let seconds = rows.unwrap_or(0) / rate;
-        Duration::from_secs(seconds) > self.settings.snapshot_max
+        throttle::time_for(rows.unwrap_or(0), self.settings.rows_per_second) > self.settings.snapshot_max
     }
 
     /// Copies `snapshot` whole. `Ok(false)` when it took longer than a transaction may stay open: what was
@@ -67,7 +58,7 @@ impl<S: Source> Copier<S> {
     ) -> Result<bool, PipelineError> {
         let started = Instant::now();
         let moment = Utc::now().timestamp_micros();
-        let mut scanned = 0;
+        let mut throttle = Throttle::new(self.settings.rows_per_second);
         let mut gathered = StagedPage::default();
         loop {
             let full = (gathered.scanned >= COMMIT_ROWS).then(|| std::mem::take(&mut gathered));
@@ -75,13 +66,13 @@ impl<S: Source> Copier<S> {
             let (page, stored) = tokio::join!(snapshot.next_page(), self.store(copy, full));
             stored?;
             let Some(page) = page? else { break };
-            scanned += page.rows.len() as u64;
-            self.require_keys(&page)?;
+            let rows = page.rows.len();
+            require_keys(&self.mapping, &page)?;
             gathered.append(stage(&self.mapping, page, moment, self.settings.zone));
             if started.elapsed() > self.settings.snapshot_max {
                 return Ok(false);
             }
-            self.throttle(started, scanned).await;
+            throttle.keep(rows).await;
         }
         self.store(copy, Some(gathered)).await?;
         Ok(true)
@@ -103,30 +94,22 @@ impl<S: Source> Copier<S> {
         waiting: mpsc::Sender<WaitingPage>,
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
-        let throttled = self.settings.rows_per_second.unwrap_or(PAGE_ROWS);
-        let plan = SnapshotPlan::Pages { after: after.take(), rows: throttled.clamp(100, PAGE_ROWS) };
+        let rows = throttle::page_rows(self.settings.rows_per_second);
+        let plan = SnapshotPlan::Pages { after: after.take(), rows };
         let mut snapshot = self.source.snapshot(&plan).await?;
-        let started = Instant::now();
-        let mut scanned = 0;
+        let mut throttle = Throttle::new(self.settings.rows_per_second);
         loop {
             let place = places.clone().acquire_owned().await;
             place.map_err(|_| PipelineError::Stopped)?.forget();
             let Some(page) = snapshot.next_page().await? else { return Ok(()) };
-            scanned += page.rows.len() as u64;
-            self.require_keys(&page)?;
+            let rows = page.rows.len();
+            require_keys(&self.mapping, &page)?;
             let page = self.store_fenced(copy, page).await?;
             if waiting.send(page).await.is_err() {
                 return Ok(());
             }
-            self.throttle(started, scanned).await;
+            throttle.keep(rows).await;
         }
-    }
-
-    fn require_keys(&self, page: &Page) -> Result<(), PipelineError> {
-        if lacks_keys(&self.mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
-            return Err(PipelineError::no_key());
-        }
-        Ok(())
     }
 
     async fn store_fenced(&self, copy: CopyId, page: Page) -> Result<WaitingPage, PipelineError> {
@@ -136,14 +119,6 @@ impl<S: Source> Copier<S> {
         let staged = stage(&self.mapping, page, Utc::now().timestamp_micros(), self.settings.zone);
         let id = self.ledger.call(move |ledger| ledger.append_page(copy, &staged)).await?;
         Ok(WaitingPage { id, fence })
-    }
-
-    /// Waits as long as reading `scanned` rows since `started` should have taken.
-    async fn throttle(&self, started: Instant, scanned: u64) {
-        if let Some(rate) = self.settings.rows_per_second {
-            let due = Duration::from_secs_f64(scanned as f64 / f64::from(rate.max(1)));
-            tokio::time::sleep_until(started + due).await;
-        }
     }
 }
 

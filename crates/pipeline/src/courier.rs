@@ -11,6 +11,7 @@
 //! halt the flush, and the suspects wait with the rest.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use delivery::{Delivery, Fault};
@@ -18,10 +19,12 @@ use ledger::{FlushKind, FlushRow, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::body_limit::BodyLimit;
 use crate::error::PipelineError;
-use crate::flush_run::{Run, Step};
+use crate::flush_run::Run;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
+use crate::pace::Pace;
 use crate::settings::{DeliverySettings, GroupBy};
 use crate::upkeep::{SETTLE_ROWS, settle_all};
 
@@ -56,6 +59,12 @@ pub struct FlushReport {
     pub error: Option<String>,
     /// What the institution must do about it.
     pub hint: Option<String>,
+    /// Until when a closed window holds back what is left, in microseconds since the epoch.
+    pub waiting_until: Option<i64>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// For how much of that at least one POST was waiting for its answer, in seconds.
+    pub waited_seconds: f64,
 }
 
 impl FlushReport {
@@ -68,13 +77,37 @@ impl FlushReport {
             quarantined: 0,
             error: None,
             hint: None,
+            waiting_until: None,
+            seconds: 0.0,
+            waited_seconds: 0.0,
         }
     }
 
-    pub(crate) fn ended(&mut self, result: FlushResult, fault: &Fault) {
+    pub(crate) fn ended(&mut self, result: FlushResult, fault: Option<&Fault>) {
         self.result = result;
-        self.error = Some(fault.to_string());
-        self.hint.clone_from(&fault.hint);
+        self.error = fault.map(ToString::to_string);
+        self.hint = fault.and_then(|fault| fault.hint.clone());
+    }
+
+    /// Whether nothing is left but what is in quarantine.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.result, FlushResult::Acknowledged | FlushResult::Partial)
+    }
+
+    /// The two parts of one flush as one.
+    fn followed_by(self, rest: Self) -> Self {
+        let is_partial = self.result == FlushResult::Partial && rest.result == FlushResult::Acknowledged;
+        Self {
+            result: if is_partial { FlushResult::Partial } else { rest.result },
+            records: self.records + rest.records,
+            batches: self.batches + rest.batches,
+            quarantined: self.quarantined + rest.quarantined,
+            error: rest.error.or(self.error),
+            hint: rest.hint.or(self.hint),
+            waiting_until: rest.waiting_until,
+            seconds: self.seconds + rest.seconds,
+            waited_seconds: self.waited_seconds + rest.waited_seconds,
+        }
     }
 }
 
@@ -101,6 +134,8 @@ pub struct Courier {
     pub(crate) ledger: LedgerThread,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) settings: DeliverySettings,
+    pub(crate) pace: Pace,
+    pub(crate) body_limit: BodyLimit,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
 }
@@ -115,7 +150,9 @@ impl Courier {
         health: Health,
         stop: CancellationToken,
     ) -> Self {
-        Self { ledger, delivery, settings, health, stop }
+        let pace = Pace::new(settings.requests_per_minute);
+        let body_limit = BodyLimit::new(settings.batch_bytes_max, delivery.target());
+        Self { ledger, delivery, settings, pace, body_limit, health, stop }
     }
 
     /// Sends the delta: what an earlier flush left, then everything that is settled now.
@@ -142,32 +179,25 @@ impl Courier {
         interrupt: &CancellationToken,
         tell: &(dyn Fn(DeliveryProgress) + Send + Sync),
     ) -> Result<FlushReport, PipelineError> {
-        let mut report = FlushReport::nothing();
-        let result = self.deliver(FlushKind::Backfill, interrupt, &mut report, tell).await;
-        let result = result.map(|()| report);
+        let result = self.deliver(FlushKind::Backfill, interrupt, tell).await;
         self.after_delivery(&result).await;
         result
     }
 
     async fn flush_all(&self, tell: Tell<'_>) -> Result<FlushReport, PipelineError> {
         let never = CancellationToken::new();
-        let mut report = FlushReport::nothing();
         // A backfill batch whose outcome is open may hold the first record of a request in the delta: it
         // is decided first, so that each request's records stay in order.
         if self.ledger.call(|ledger| ledger.has_pending(FlushKind::Backfill)).await? {
-            self.deliver_pending_backfill(&never, &mut report).await?;
-            if report.result != FlushResult::Acknowledged && report.result != FlushResult::Partial {
+            let report = self.deliver_pending_backfill(&never).await?;
+            if !report.is_done() {
                 return Ok(report);
             }
-            report = FlushReport::nothing();
         }
         let left_over = self.ledger.call(|ledger| ledger.open_flush(FlushKind::Delta)).await?.is_some();
-        self.deliver(FlushKind::Delta, &never, &mut report, tell).await?;
-        let done = matches!(report.result, FlushResult::Acknowledged | FlushResult::Partial);
-        if left_over && done {
-            let mut rest = FlushReport::nothing();
-            self.deliver(FlushKind::Delta, &never, &mut rest, tell).await?;
-            report = sum(report, rest);
+        let report = self.deliver(FlushKind::Delta, &never, tell).await?;
+        if left_over && report.is_done() {
+            return Ok(report.followed_by(self.deliver(FlushKind::Delta, &never, tell).await?));
         }
         Ok(report)
     }
@@ -177,34 +207,42 @@ impl Courier {
         &self,
         kind: FlushKind,
         interrupt: &CancellationToken,
-        report: &mut FlushReport,
         tell: Tell<'_>,
-    ) -> Result<(), PipelineError> {
-        let by_service = self.settings.group_by == GroupBy::Service;
+    ) -> Result<FlushReport, PipelineError> {
+        let began = Instant::now();
         if kind == FlushKind::Delta {
             settle_all(&self.ledger).await?;
         }
-        let flush = self.ledger.call(move |ledger| open_or_start(ledger, kind, by_service)).await?;
-        let mut run = Run::new(self, &flush, interrupt, tell);
-        while let Step::Next = run.step(report, None).await? {}
-        run.finish(report).await
+        let flush = self.open(kind).await?;
+        let run = Run::new(self, &flush, began, interrupt, tell);
+        if run.send_pending(None).await? {
+            run.send_rest().await?;
+        }
+        run.finish().await
     }
 
     async fn deliver_pending_backfill(
         &self,
         interrupt: &CancellationToken,
-        report: &mut FlushReport,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<FlushReport, PipelineError> {
+        let began = Instant::now();
+        let flush = self.open(FlushKind::Backfill).await?;
+        let run = Run::new(self, &flush, began, interrupt, &|_| {}).ahead_of_the_delta();
+        run.send_pending(Some(FlushKind::Backfill)).await?;
+        run.settle_suspects().await
+    }
+
+    /// The flush that is open, or a new one; with what an earlier one has learned.
+    async fn open(&self, kind: FlushKind) -> Result<FlushRow, PipelineError> {
         let by_service = self.settings.group_by == GroupBy::Service;
-        let flush =
-            self.ledger.call(move |ledger| open_or_start(ledger, FlushKind::Backfill, by_service)).await?;
-        let mut run = Run::new(self, &flush, interrupt, &|_| {});
-        while self.ledger.call(|ledger| ledger.has_pending(FlushKind::Backfill)).await? {
-            if !matches!(run.step(report, None).await?, Step::Next) {
-                break;
-            }
+        let open = move |ledger: &mut Ledger| {
+            Ok((open_or_start(ledger, kind, by_service)?, ledger.note(BodyLimit::NOTE)?))
+        };
+        let (flush, note) = self.ledger.call(open).await?;
+        if let Some(note) = note {
+            self.body_limit.recall(&note);
         }
-        run.settle_suspects(report).await
+        Ok(flush)
     }
 
     async fn after_delivery(&self, result: &Result<FlushReport, PipelineError>) {
@@ -248,18 +286,6 @@ fn open_or_start(ledger: &mut Ledger, kind: FlushKind, by_service: bool) -> Resu
         while ledger.settle(SETTLE_ROWS)?.more {}
     }
     ledger.start_flush(kind, by_service, now())
-}
-
-fn sum(first: FlushReport, second: FlushReport) -> FlushReport {
-    let partial = first.result == FlushResult::Partial && second.result == FlushResult::Acknowledged;
-    FlushReport {
-        result: if partial { FlushResult::Partial } else { second.result },
-        records: first.records + second.records,
-        batches: first.batches + second.batches,
-        quarantined: first.quarantined + second.quarantined,
-        error: second.error.or(first.error),
-        hint: second.hint.or(first.hint),
-    }
 }
 
 pub(crate) fn now() -> i64 {

@@ -60,6 +60,12 @@ fn idle_time(need: BackfillNeed, next_flush: Option<DateTime<Utc>>) -> Duration 
     due.map_or(patience, |due| patience.min(due + Duration::from_millis(1)))
 }
 
+/// When to flush next: when it is due, or as soon as the window opens that has closed on a flush.
+fn sooner(due: Option<DateTime<Utc>>, waiting_until: Option<i64>) -> Option<DateTime<Utc>> {
+    let opening = waiting_until.and_then(DateTime::from_timestamp_micros);
+    due.into_iter().chain(opening).min()
+}
+
 /// The loop that owns the courier.
 pub(crate) struct DeliveryLoop {
     courier: Courier,
@@ -94,8 +100,8 @@ impl DeliveryLoop {
         while !stop.is_cancelled() {
             self.health.update(|inner| inner.next_flush_at = next_flush);
             if next_flush.is_some_and(|due| due <= Utc::now()) {
-                self.scheduled_flush().await;
-                next_flush = self.next_flush(Utc::now());
+                let waiting_until = self.scheduled_flush().await;
+                next_flush = sooner(self.next_flush(Utc::now()), waiting_until);
                 continue;
             }
             let job = match self.backfill_need().await? {
@@ -107,8 +113,14 @@ impl DeliveryLoop {
                 },
             };
             if let Some(Job::Flush { told, done }) = job {
+                let report = self.requested_flush(told).await;
+                if let Ok(report) = &report
+                    && self.schedule.is_some()
+                {
+                    next_flush = sooner(next_flush, report.waiting_until);
+                }
                 // The one who asked may have gone; the flush is on record all the same.
-                drop(done.send(self.requested_flush(told).await));
+                drop(done.send(report));
             }
         }
         Ok(())
@@ -146,7 +158,8 @@ impl DeliveryLoop {
         self.schedule.as_ref()?.next_after(after)
     }
 
-    async fn scheduled_flush(&self) {
+    /// Flushes; returns until when a closed window holds back what is left.
+    async fn scheduled_flush(&self) -> Option<i64> {
         tracing::info!("flush begins");
         match self.courier.flush(&|_| {}).await {
             Ok(report) => {
@@ -156,10 +169,16 @@ impl DeliveryLoop {
                     records = report.records,
                     batches = report.batches,
                     quarantined = report.quarantined,
+                    seconds = report.seconds,
+                    waited_seconds = report.waited_seconds,
                     "flush ended"
                 );
+                report.waiting_until
             }
-            Err(error) => self.health.raise("flush", describe(&error), error.hint()),
+            Err(error) => {
+                self.health.raise("flush", describe(&error), error.hint());
+                None
+            }
         }
     }
 

@@ -8,6 +8,8 @@ use chrono_tz::Tz;
 use ledger::{Captured, Entry, Ingest, RejectedRow, StagedPage, StagedRows};
 use normalizer::{Mapping, Normalized, NormalizedRow, Rejection, Rows};
 
+use crate::error::PipelineError;
+
 /// Turns a piece of the log into what the ledger stores of it.
 pub(crate) fn ingest(mapping: &Mapping, batch: Batch, captured_at: i64) -> Ingest {
     let mut ingest = Ingest {
@@ -90,6 +92,14 @@ pub(crate) fn stage(mapping: &Mapping, page: Page, moment: i64, zone: Tz) -> Sta
 /// Whether a row of a history came without the key that tells it apart.
 pub(crate) fn lacks_keys<'a>(mapping: &Mapping, mut keys: impl Iterator<Item = Option<&'a RowKey>>) -> bool {
     mapping.rows() == Rows::History && keys.any(|key| key.is_none())
+}
+
+/// Fails for a page of a history whose rows cannot be told apart.
+pub(crate) fn require_keys(mapping: &Mapping, page: &Page) -> Result<(), PipelineError> {
+    if lacks_keys(mapping, page.rows.iter().map(|(_, key)| key.as_ref())) {
+        return Err(PipelineError::no_key());
+    }
+    Ok(())
 }
 
 fn rejected_row(

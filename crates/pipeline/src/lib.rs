@@ -21,13 +21,18 @@
 //! - [`capture`]: connect, begin, repair, stream, reconnect
 //! - [`copier`]: snapshots into the ledger, exact and fenced
 //! - [`ingest`]: row changes to ledger entries
-//! - [`courier`], `flush_run`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `audit`: the table compared with what the dashboard was told; `throttle`: how fast the table may be read
+//! - [`courier`], `flush_run`, `lanes`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
+//! - `pace`, `hours`, `body_limit`, `waiting`: how fast, when, how large; and how long the endpoint takes
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
 //! - `lookout`: what calls for attention though nothing failed
 //! - [`health`]: what is going on, as others may see it
+//! - `pulse`: whether the loops still turn
 
+mod audit;
+mod body_limit;
 mod capture;
 mod copier;
 mod courier;
@@ -36,25 +41,32 @@ mod delivery_loop;
 mod error;
 mod flush_run;
 mod health;
+mod hours;
 mod ingest;
+mod lanes;
 mod ledger_thread;
 mod lookout;
+mod pace;
 mod pipeline;
+mod pulse;
 mod quarantine;
 mod room;
 mod schedule;
 mod settings;
 mod status;
 mod stream_pump;
+mod throttle;
 mod upkeep;
+mod waiting;
 mod window;
 
+pub use audit::{Auditor, Comparison, Told};
 pub use courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
 pub use error::PipelineError;
 pub use health::{Alert, Health, SourceState};
 pub use ingest::month_of;
 pub use ledger_thread::LedgerThread;
-pub use pipeline::{BackfillRange, Parts, Pipeline, Requests};
+pub use pipeline::{BackfillRange, Deliveries, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
 pub use settings::{CaptureSettings, DeliverySettings, GroupBy, LookoutSettings, Settings, UpkeepSettings};

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use change::Source;
 use chrono::Utc;
 use chrono_tz::Tz;
 use delivery::Delivery;
-use ledger::{BackfillState, CopyKind, Discard, Ledger, NewCopy};
+use ledger::{BackfillState, CopyKind, Discard, Ledger, LedgerErrorKind, NewCopy, Repair, RepairAt};
 use normalizer::Mapping;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Capture;
@@ -20,11 +22,16 @@ use crate::error::PipelineError;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
 use crate::lookout::{Lookout, recall};
+use crate::pulse::{Pulse, expect_alive};
 use crate::quarantine::{RetryReport, retry_quarantine};
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::status::{Status, status};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, settle_all};
+
+/// A large transaction is read for minutes, and nothing can be put behind it before its commit is read.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(300);
+const OPEN_TRANSACTION_CHECK: Duration = Duration::from_millis(50);
 
 /// What the loops are made of.
 pub struct Parts<S> {
@@ -40,8 +47,20 @@ pub struct Parts<S> {
     pub delivery: Delivery,
     /// Everything else.
     pub settings: Settings,
-    /// Whether flushes run on schedule: yes for the daemon, no for a single command.
-    pub on_schedule: bool,
+    /// What leaves.
+    pub deliveries: Deliveries,
+}
+
+/// What leaves while the loops run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deliveries {
+    /// Flushes on schedule and by request, and the backfill: right for the daemon.
+    OnSchedule,
+    /// What is asked for, and the backfill.
+    #[default]
+    OnRequest,
+    /// Nothing: right for a command that only looks.
+    None,
 }
 
 /// The openings that a backfill covers, in microseconds since the epoch, and whether it starts over.
@@ -68,16 +87,16 @@ impl Pipeline {
     /// # Errors
     /// When the ledger cannot be read, or the operating system gives no thread for it.
     pub fn start<S: Source>(parts: Parts<S>, engine: &'static str) -> Result<Self, PipelineError> {
-        let Parts { source, mapping, ledger, ledger_dir, delivery, settings, on_schedule } = parts;
+        let Parts { source, mapping, ledger, ledger_dir, delivery, settings, deliveries: what } = parts;
         let health = Health::default();
-        if on_schedule {
+        if what == Deliveries::OnSchedule {
             // Before any loop could find out that it is over.
             recall(&ledger, &health)?;
         }
         let ledger = LedgerThread::start(ledger)?;
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let room = Room::new(settings.upkeep.ledger_bytes_max);
+        let (room, pulse) = (Room::new(settings.upkeep.ledger_bytes_max), Pulse::default());
         let zone = settings.capture.zone;
         let (mapping_sender, mapping) = watch::channel(Arc::new(mapping));
         let capture = Capture {
@@ -89,6 +108,7 @@ impl Pipeline {
             captured: captured.clone(),
             copy_asked: copy_asked.clone(),
             room: room.clone(),
+            pulse: pulse.clone(),
         };
         let upkeep = Upkeep {
             ledger: ledger.clone(),
@@ -100,7 +120,7 @@ impl Pipeline {
         };
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
-        let schedule = on_schedule.then_some(settings.schedule);
+        let schedule = Some(settings.schedule).filter(|_| what == Deliveries::OnSchedule);
         let lookout = schedule.clone().map(|schedule| Lookout {
             ledger: ledger.clone(),
             health: health.clone(),
@@ -115,9 +135,11 @@ impl Pipeline {
         if let Some(lookout) = lookout {
             tasks.spawn(lookout.run(stop.clone()));
         }
-        tasks.spawn(deliveries.run(stop.clone()));
+        if what != Deliveries::None {
+            tasks.spawn(deliveries.run(stop.clone()));
+        }
         let mapping = Arc::new(mapping_sender);
-        let requests = Requests { ledger, health, jobs, news, copy_asked, engine, mapping, zone };
+        let requests = Requests { ledger, health, pulse, jobs, news, copy_asked, engine, mapping, zone };
         Ok(Self { requests, stop, tasks })
     }
 
@@ -154,6 +176,7 @@ impl Pipeline {
 pub struct Requests {
     ledger: LedgerThread,
     health: Health,
+    pulse: Pulse,
     jobs: mpsc::Sender<Job>,
     news: watch::Receiver<BackfillNews>,
     copy_asked: Arc<Notify>,
@@ -173,6 +196,14 @@ impl Requests {
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether the loops that must never stand still have shown life `within` this time.
+    ///
+    /// # Errors
+    /// Which of them has not.
+    pub async fn expect_alive(&self, within: Duration) -> Result<(), PipelineError> {
+        expect_alive(&self.pulse, &self.ledger, within).await
     }
 
     /// Maps and sends quarantined items again with `mended`, by which new changes are mapped from now on.
@@ -227,6 +258,34 @@ impl Requests {
         let job = Job::Flush { told, done };
         self.jobs.send(job).await.map_err(|_| PipelineError::Stopped)?;
         report.await.map_err(|_| PipelineError::Stopped)?
+    }
+
+    /// Puts what an audit found into the delta; returns how much of it. What went on meanwhile comes by the stream.
+    ///
+    /// # Errors
+    /// When the ledger fails, and when the database commits nothing for so long that a transaction of it stays open.
+    pub async fn repair(&self, repairs: Vec<Repair>, at: RepairAt) -> Result<u64, PipelineError> {
+        let deadline = Instant::now() + OPEN_TRANSACTION_PATIENCE;
+        let repairs = Arc::new(repairs);
+        loop {
+            let (repairs, at) = (repairs.clone(), at.clone());
+            match self.ledger.call(move |ledger| ledger.repair(&repairs, &at)).await {
+                Err(PipelineError::Ledger(error))
+                    if error.kind() == LedgerErrorKind::OpenTransaction && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(OPEN_TRANSACTION_CHECK).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Settles everything that was captured.
+    ///
+    /// # Errors
+    /// When the ledger fails.
+    pub async fn settle(&self) -> Result<(), PipelineError> {
+        settle_all(&self.ledger).await
     }
 
     /// The product's state, exact to the moment.

@@ -47,6 +47,8 @@ pub struct CaptureSettings {
     /// Gives up at the first error that only an operator can mend, and at an unreachable server: right for
     /// a command that someone watches, wrong for a daemon.
     pub fail_fast: bool,
+    /// Whether a log that was lost is mended; else it is an error.
+    pub repairs: bool,
 }
 
 /// How records are grouped into POSTs.
@@ -71,8 +73,14 @@ pub struct DeliverySettings {
     pub precision: Precision,
     /// How often and how long failed attempts are repeated.
     pub retry: RetryPolicy,
-    /// The only hours in which a backfill is sent, if there are such.
+    /// How many POSTs may be under way side by side.
+    pub concurrency: u32,
+    /// POSTs a minute at most, whatever their number side by side.
+    pub requests_per_minute: Option<u32>,
+    /// The only hours in which anything is sent, if there are such.
     pub window: Option<Window>,
+    /// The only hours in which a backfill is sent, if there are such.
+    pub backfill_window: Option<Window>,
     /// Consecutive failed attempts after which an alert is raised.
     pub alert_after_failures: u32,
 }

@@ -64,7 +64,14 @@ pub(crate) fn fault(kind: &FaultKind, path: &str) -> Option<Response> {
         FaultKind::TooManyRequests => too_many_requests(),
         FaultKind::BadRequest => bad_request(&["requests.0.status_id must be an integer number".to_owned()]),
         FaultKind::TooLarge => too_large(),
+        FaultKind::Unprocessable => unprocessable(),
+        FaultKind::BadGateway => page(StatusCode::BAD_GATEWAY, "502 Bad Gateway"),
+        FaultKind::NoCertificate => page(StatusCode::BAD_REQUEST, "400 No required SSL certificate was sent"),
         FaultKind::Unauthorized => unauthorized(),
+        FaultKind::Forbidden => nest(
+            StatusCode::FORBIDDEN,
+            json!({"message": "Forbidden resource", "error": "Forbidden", "statusCode": 403}),
+        ),
         FaultKind::NotFound => not_found("POST", path),
         FaultKind::Html => Html("<!DOCTYPE html><title>Portal</title><p>Inicie sesión</p>").into_response(),
         FaultKind::Empty => StatusCode::OK.into_response(),
@@ -83,6 +90,7 @@ pub(crate) fn fault(kind: &FaultKind, path: &str) -> Option<Response> {
             x_road("server.clientproxy.network_error", "Could not connect to any target host (monitoreo)")
         }
         FaultKind::XRoadTimeout => x_road("server.serverproxy.io_error", "Read timed out"),
+        FaultKind::XRoad(code) => x_road(code.as_str(), "played by the simulator"),
         _ => return None,
     };
     Some(response)
@@ -136,11 +144,32 @@ fn too_many_requests() -> Response {
     response
 }
 
+/// The refusal of a record by FastAPI, which quotes what it refuses.
+fn unprocessable() -> Response {
+    let complaint = json!({"type": "less_than_equal", "loc": ["body", "requests", 0, "status_id"],
+                           "msg": "Input should be less than or equal to 21", "input": 22});
+    nest(StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": [complaint] }))
+}
+
+/// The page of a proxy in front of the dashboard.
+fn page(status: StatusCode, title: &str) -> Response {
+    (status, Html(format!("<html><head><title>{title}</title></head><body>nginx</body></html>")))
+        .into_response()
+}
+
 /// An error of X-Road itself: the header tells it from an error of the dashboard, the status does not.
-fn x_road(code: &'static str, message: &str) -> Response {
+pub(crate) fn x_road(code: &str, message: &str) -> Response {
+    let status = if code.to_ascii_lowercase().starts_with("server.") {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::BAD_REQUEST
+    };
     let body = json!({"type": code, "message": message, "detail": "6d0f5d5c-0000-4000-8000-000000000000"});
-    let mut response = nest(StatusCode::INTERNAL_SERVER_ERROR, body);
-    response.headers_mut().insert(HeaderName::from_static("x-road-error"), HeaderValue::from_static(code));
+    let mut response = nest(status, body);
+    // A code consists of letters, dots and underscores, which a header takes.
+    if let Ok(code) = HeaderValue::from_str(code) {
+        response.headers_mut().insert(HeaderName::from_static("x-road-error"), code);
+    }
     response
 }
 

@@ -22,8 +22,16 @@ pub enum FaultKind {
     BadRequest,
     /// 413 for whatever is sent.
     TooLarge,
+    /// 422 for whatever is sent, as FastAPI answers.
+    Unprocessable,
+    /// 502 with the web page of a proxy.
+    BadGateway,
+    /// 400 with the web page of a proxy that wants a certificate of the client.
+    NoCertificate,
     /// 401.
     Unauthorized,
+    /// 403 as a guard of NestJS answers.
+    Forbidden,
     /// 404 as NestJS answers an address without a route.
     NotFound,
     /// 200 with a web page: a proxy's log-in form, say.
@@ -56,21 +64,51 @@ pub enum FaultKind {
     XRoadNetworkError,
     /// X-Road has waited for the dashboard in vain (the spelling since 7.8).
     XRoadTimeout,
+    /// X-Road answers with this error, in either spelling; nothing is stored.
+    XRoad(XRoadCode),
+    /// The batch is stored, and X-Road answers with this error all the same.
+    XRoadAfterStore(XRoadCode),
     /// The batch is stored and the acknowledgement is 100 MB long.
     HugeAnswer,
 }
 
+/// An error of X-Road as its header `X-Road-Error` spells it, such as `Server.ServerProxy.AccessDenied`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XRoadCode(String);
+
+impl XRoadCode {
+    /// The code as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads what could be a code: letters, dots and underscores, with an origin in front.
+    fn read(text: &str) -> Option<Self> {
+        let is_code = |byte: u8| byte.is_ascii_alphabetic() || byte == b'.' || byte == b'_';
+        (text.contains('.') && text.bytes().all(is_code)).then(|| Self(text.to_owned()))
+    }
+}
+
 const POISON: &str = "poison:";
 
+/// What stands before the code of any error of X-Road.
+const X_ROAD: &str = "x-road=";
+const X_ROAD_AFTER_STORE: &str = "x-road-after-store=";
+
 /// Every kind that is only a word, with the word.
-const WORDS: [(FaultKind, &str); 23] = [
+const WORDS: [(FaultKind, &str); 27] = [
     (FaultKind::None, "none"),
     (FaultKind::ServerError, "500"),
     (FaultKind::Unavailable, "503"),
     (FaultKind::TooManyRequests, "429"),
     (FaultKind::BadRequest, "400"),
     (FaultKind::TooLarge, "413"),
+    (FaultKind::Unprocessable, "422"),
+    (FaultKind::BadGateway, "502"),
+    (FaultKind::NoCertificate, "no-certificate"),
     (FaultKind::Unauthorized, "401"),
+    (FaultKind::Forbidden, "403"),
     (FaultKind::NotFound, "404"),
     (FaultKind::Html, "html"),
     (FaultKind::Empty, "empty"),
@@ -100,6 +138,7 @@ impl FaultKind {
                 | Self::Slow
                 | Self::Truncated
                 | Self::Poison(_)
+                | Self::XRoadAfterStore(_)
                 | Self::HugeAnswer
         )
     }
@@ -107,8 +146,11 @@ impl FaultKind {
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Poison(request_id) = self {
-            return write!(formatter, "{POISON}{request_id}");
+        match self {
+            Self::Poison(request_id) => return write!(formatter, "{POISON}{request_id}"),
+            Self::XRoad(code) => return write!(formatter, "{X_ROAD}{}", code.as_str()),
+            Self::XRoadAfterStore(code) => return write!(formatter, "{X_ROAD_AFTER_STORE}{}", code.as_str()),
+            _ => {}
         }
         let word = WORDS.iter().find(|(kind, _)| kind == self).map_or("none", |(_, word)| word);
         formatter.write_str(word)
@@ -119,7 +161,7 @@ impl fmt::Display for FaultKind {
 ///
 /// As text: the kind's word, then optionally `:3` for the next three POSTs only, then optionally `%20` for one
 /// POST in five, chosen at random: `500`, `500:3`, `reset%20`, `503:10%50`. A POST that is spared does not count.
-/// `poison:REQ-7` takes all that follows as the request id, and strikes always.
+/// `x-road=Server.ServerProxy.AccessDenied` plays any error of X-Road. `poison:REQ-7` takes all that follows as the request id, and strikes always.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fault {
     /// How to fail.
@@ -139,7 +181,11 @@ impl Fault {
 
     /// The words that name a kind, for help texts: all that `parse` takes, without suffixes.
     pub fn all() -> impl Iterator<Item = &'static str> {
-        WORDS.iter().map(|(_, word)| *word).chain(["poison:REQUEST_ID"])
+        WORDS.iter().map(|(_, word)| *word).chain([
+            "poison:REQUEST_ID",
+            "x-road=CODE",
+            "x-road-after-store=CODE",
+        ])
     }
 }
 
@@ -165,14 +211,25 @@ impl FromStr for Fault {
         }
         let (text_and_times, percent) = split_number(text, '%').map_err(|()| refusal())?;
         let (word, times) = split_number(text_and_times, ':').map_err(|()| refusal())?;
-        let (kind, _) = WORDS.iter().find(|(_, known)| *known == word).ok_or_else(refusal)?;
+        let kind = kind(word).ok_or_else(refusal)?;
         let percent = match percent {
             None => None,
             Some(number @ 1..=100) => u8::try_from(number).ok(),
             Some(_) => return Err(refusal()),
         };
-        Ok(Self { kind: kind.clone(), times, percent })
+        Ok(Self { kind, times, percent })
     }
+}
+
+/// The kind that a word names.
+fn kind(word: &str) -> Option<FaultKind> {
+    if let Some(code) = word.strip_prefix(X_ROAD) {
+        return XRoadCode::read(code).map(FaultKind::XRoad);
+    }
+    if let Some(code) = word.strip_prefix(X_ROAD_AFTER_STORE) {
+        return XRoadCode::read(code).map(FaultKind::XRoadAfterStore);
+    }
+    WORDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| kind.clone())
 }
 
 /// Cuts `text` at `mark` and reads the number behind it.
@@ -246,7 +303,10 @@ mod tests {
 
     #[test]
     fn every_word_is_read_back_from_what_it_prints() {
-        for word in Fault::all().filter(|word| !word.starts_with(POISON)) {
+        let any =
+            ["x-road=Server.ClientProxy.UnknownMember", "x-road-after-store=server.serverproxy.io_error"];
+        let words = WORDS.iter().map(|(_, word)| *word).chain(any);
+        for word in words {
             for suffix in ["", ":3", "%20", ":3%20"] {
                 let text = format!("{word}{suffix}");
                 assert_eq!(parse(&text).to_string(), text);
@@ -258,7 +318,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_fault_names_the_known_ones() {
-        for text in ["", "501", "poison:", "500:", "500:x", "500%0", "500%101", "500%20:3", "500:-1"] {
+        for text in [
+            "",
+            "501",
+            "poison:",
+            "500:",
+            "500:x",
+            "500%0",
+            "500%101",
+            "500%20:3",
+            "500:-1",
+            "x-road=",
+            "x-road=Server Proxy.X",
+        ] {
             let message = text.parse::<Fault>().unwrap_err().to_string();
             assert!(
                 message.starts_with(&format!("fault is {text:?}, expected one of none, 500,")),

@@ -18,16 +18,18 @@
 //! - `contract`: what the dashboard accepts
 //! - `answers`: what it says
 //! - `fault`: how it can be told to fail
-//! - `wire`: connections that can be broken on purpose
+//! - `wire`: connections that can be broken on purpose; `carrier`, `tls`: what carries them
 //! - `store`: what was received
 //! - `upload`: reading a body that may be too large
 
 mod answers;
+mod carrier;
 mod contract;
 mod fault;
 mod routes;
 mod server;
 mod store;
+mod tls;
 mod upload;
 mod wire;
 
@@ -35,6 +37,7 @@ mod wire;
 mod tests;
 
 pub use contract::Record;
-pub use fault::{Fault, FaultError, FaultKind};
+pub use fault::{Fault, FaultError, FaultKind, XRoadCode};
 pub use server::{StartError, Tablero, TableroConfig, serve};
 pub use store::{Attempt, Received, Summary};
+pub use tls::TlsIdentity;

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) schedule: Mutex<FaultSchedule>,
     pub(crate) api_key: Option<String>,
+    /// The institution's services; none where the dashboard does not tell.
+    pub(crate) services: Vec<String>,
     pub(crate) body_limit: usize,
 }
 
@@ -66,7 +68,9 @@ async fn dashboard(
     let is_load = path.ends_with("/api/load") || path == "/services-data/requests";
     match method {
         Method::POST if is_load => load(&shared, &breaker, request).await,
-        Method::GET if path.ends_with("/services") => Json(services(&shared)).into_response(),
+        Method::GET if path.ends_with("/services") && !shared.services.is_empty() => {
+            Json(services(&shared)).into_response()
+        }
         Method::GET if path.ends_with('/') => "Hello World!".into_response(),
         _ => answers::not_found(method.as_str(), &path),
     }
@@ -164,6 +168,12 @@ fn judge(
         return Err(refuse(&["requests must be an array".to_owned()]));
     }
     let records = contract::read(&body).map_err(|complaints| refuse(&complaints))?;
+    let is_unknown = |record: &Record| !shared.services.contains(&record.service_id);
+    if !shared.services.is_empty()
+        && let Some(index) = records.iter().position(is_unknown)
+    {
+        return Err(refuse(&[format!("requests.{index}.service_id is not a service of this institution")]));
+    }
     if let FaultKind::Poison(request_id) = kind
         && let Some(index) = records.iter().position(|record| record.request_id == *request_id)
     {
@@ -180,6 +190,7 @@ fn stored(kind: &FaultKind, breaker: &Breaker) -> Option<Response> {
         FaultKind::Slow => Some(answers::slow()),
         FaultKind::Truncated => Some(answers::truncated()),
         FaultKind::HugeAnswer => Some(answers::huge()),
+        FaultKind::XRoadAfterStore(code) => Some(answers::x_road(code.as_str(), "played by the simulator")),
         _ => Some(answers::acknowledge()),
     }
 }
@@ -194,9 +205,9 @@ fn broken(kind: &FaultKind, breaker: &Breaker) -> Option<Response> {
     Some(StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-/// The institution's services: those that it has sent records of. The contract does not say what one looks like.
+/// The institution's services. The contract does not say what one looks like.
 fn services(shared: &Shared) -> Value {
-    shared.store.summary().services.into_keys().map(|id| json!({ "service_id": id })).collect()
+    shared.services.iter().map(|id| json!({ "service_id": id })).collect()
 }
 
 /// A stored record with the batch that brought it.

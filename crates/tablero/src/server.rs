@@ -13,6 +13,7 @@ use crate::contract::Record;
 use crate::fault::{Fault, FaultSchedule};
 use crate::routes::{self, Shared};
 use crate::store::{Attempt, Received, Store, Summary};
+use crate::tls::TlsIdentity;
 use crate::wire::{Breaker, Wires};
 
 /// The limit that X-Road itself puts on a message.
@@ -27,15 +28,26 @@ pub struct TableroConfig {
     pub fault: Fault,
     /// The value that the header `api-key` must have, where one is wanted.
     pub api_key: Option<String>,
+    /// The certificate that it shows, where it speaks TLS.
+    pub tls: Option<TlsIdentity>,
+    /// The institution's services. Where there are any they are listed, and records of others are refused.
+    pub services: Vec<String>,
     /// The largest body that it takes, in bytes. A NestJS service without settings takes 102 400.
     pub body_limit: usize,
 }
 
 impl Default for TableroConfig {
-    /// Any free port of this machine, no fault, no key, 10 MiB.
+    /// Any free port of this machine, no fault, no key, no TLS, no list of services, 10 MiB.
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { listen, fault: Fault::default(), api_key: None, body_limit: BODY_LIMIT }
+        Self {
+            listen,
+            fault: Fault::default(),
+            api_key: None,
+            tls: None,
+            services: Vec::new(),
+            body_limit: BODY_LIMIT,
+        }
     }
 }
 
@@ -53,6 +65,7 @@ pub struct StartError {
 /// A running simulator. It stops when it is dropped.
 pub struct Tablero {
     addr: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
@@ -62,22 +75,25 @@ impl Tablero {
     /// Listens and serves on a task of its own. The address answers from the moment this returns.
     ///
     /// # Errors
-    /// [`StartError`] when the address cannot be listened on.
+    /// [`StartError`] when the address cannot be listened on, or the certificate cannot be used.
     pub async fn start(config: TableroConfig) -> Result<Self, StartError> {
         let failed = |source| StartError { listen: config.listen, source };
+        let acceptor = config.tls.as_ref().map(TlsIdentity::acceptor).transpose().map_err(failed)?;
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
             store: Store::new(),
             schedule: Mutex::new(FaultSchedule::new(config.fault)),
             api_key: config.api_key,
+            services: config.services,
             body_limit: config.body_limit,
         });
         let stop = CancellationToken::new();
-        let wires = Wires { listener, stop: stop.clone() };
+        let wires = Wires { listener, acceptor, stop: stop.clone() };
         let server = tokio::spawn(run(wires, Arc::clone(&shared), stop.clone()));
         tracing::info!(%addr, "tablero listens");
-        Ok(Self { addr, shared, stop, server: Some(server) })
+        Ok(Self { addr, scheme, shared, stop, server: Some(server) })
     }
 
     /// Where it listens.
@@ -86,10 +102,16 @@ impl Tablero {
         self.addr
     }
 
+    /// The address before any path: `http://127.0.0.1:9188`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("{}://{}", self.scheme, self.addr)
+    }
+
     /// The address that takes POSTs.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/api/load", self.addr)
+        format!("{}/api/load", self.base())
     }
 
     /// The stored batches, in order of arrival.

@@ -105,6 +105,12 @@ async fn a_fault_that_answers_answers_so_and_stores_nothing() {
         ("x-road-access-denied", 500, "x-road-error: Server.ServerProxy.AccessDenied"),
         ("x-road-network-error", 500, "x-road-error: server.clientproxy.network_error"),
         ("x-road-timeout", 500, "x-road-error: server.serverproxy.io_error"),
+        ("x-road=server.clientproxy.unknown_member", 500, "x-road-error: server.clientproxy.unknown_member"),
+        ("x-road=Client.Odd", 400, "x-road-error: Client.Odd"),
+        ("422", 422, r#""loc":["body","requests",0,"status_id"]"#),
+        ("502", 502, "<title>502 Bad Gateway</title>"),
+        ("no-certificate", 400, "<title>400 No required SSL certificate was sent</title>"),
+        ("403", 403, "Forbidden resource"),
     ];
     for (fault, expected, part) in cases {
         let tablero = start(fault).await;
@@ -210,8 +216,7 @@ async fn the_control_addresses_show_change_and_forget() {
     );
     assert!(summary.ends_with(expected), "{summary}");
     assert_eq!(status_of(&exchange(tablero.addr(), &get("/")).await.unwrap()), 200);
-    let services = exchange(tablero.addr(), &get("/services")).await.unwrap();
-    assert!(services.ends_with(r#"[{"service_id":"101"}]"#), "{services}");
+    assert_eq!(status_of(&exchange(tablero.addr(), &get("/services")).await.unwrap()), 404);
 
     let set = |fault: &str| post("/_tablero/fault", &json!({ "fault": fault }).to_string());
     assert_eq!(status_of(&exchange(tablero.addr(), &set("500:1")).await.unwrap()), 200);
@@ -224,6 +229,30 @@ async fn the_control_addresses_show_change_and_forget() {
     let forget = get("/_tablero/records").replace("GET", "DELETE");
     assert_eq!(status_of(&exchange(tablero.addr(), &forget).await.unwrap()), 204);
     assert_eq!(tablero.summary().records, 0);
+}
+
+#[tokio::test]
+async fn services_that_were_told_are_listed_and_no_others_are_taken() {
+    let start = async |services: &[&str]| {
+        let services = services.iter().map(|id| (*id).to_owned()).collect();
+        Tablero::start(TableroConfig { services, ..TableroConfig::default() }).await.unwrap()
+    };
+    let tablero = start(&["101", "102"]).await;
+    let get = "GET /r1/DO/services HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    let services = exchange(tablero.addr(), get).await.unwrap();
+    assert!(services.ends_with(r#"[{"service_id":"101"},{"service_id":"102"}]"#), "{services}");
+    assert_eq!(status_of(&load(&tablero, &["A"]).await), 201);
+    let answer = load(&start(&["102"]).await, &["A"]).await;
+    assert!(answer.contains("requests.0.service_id is not a service of this institution"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_error_of_x_road_may_come_after_the_batch_was_stored() {
+    let tablero = start("x-road-after-store=Server.ServerProxy.IOError:1").await;
+    let answer = load(&tablero, &["A"]).await;
+    assert!(answer.contains("x-road-error: Server.ServerProxy.IOError"), "{answer}");
+    assert_eq!(status_of(&load(&tablero, &["A"]).await), 201);
+    assert_eq!(tablero.summary().repeats, 1);
 }
 
 #[tokio::test]

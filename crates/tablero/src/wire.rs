@@ -13,7 +13,10 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::carrier::Carrier;
 
 const INTACT: u8 = 0;
 const RESET: u8 = 1;
@@ -48,9 +51,10 @@ impl Connected<IncomingStream<'_, Wires>> for Breaker {
 }
 
 /// Listens, and hands out connections that end when the simulator stops.
-#[derive(Debug)]
 pub(crate) struct Wires {
     pub(crate) listener: TcpListener,
+    /// Where the simulator speaks TLS.
+    pub(crate) acceptor: Option<TlsAcceptor>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -62,7 +66,7 @@ impl Listener for Wires {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    return (Wire::new(stream, self.stop.clone()), peer);
+                    return (Wire::new(stream, self.acceptor.as_ref(), self.stop.clone()), peer);
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: a pause lets some connections end.
@@ -80,17 +84,18 @@ impl Listener for Wires {
 
 /// One connection.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    carrier: Carrier,
     breaker: Breaker,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Wire {
-    fn new(stream: TcpStream, stop: CancellationToken) -> Self {
+    fn new(stream: TcpStream, acceptor: Option<&TlsAcceptor>, stop: CancellationToken) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(error = %error, "connection keeps its delay");
         }
-        Self { stream, breaker: Breaker::default(), stopped: Box::pin(stop.cancelled_owned()) }
+        let carrier = Carrier::new(stream, acceptor);
+        Self { carrier, breaker: Breaker::default(), stopped: Box::pin(stop.cancelled_owned()) }
     }
 
     /// Whether the simulator stops; if not, the connection's task is woken when it does.
@@ -100,7 +105,9 @@ impl Wire {
 
     /// Makes the coming close send RST instead of FIN.
     fn reset(&self) -> io::Error {
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+        if let Some(socket) = self.carrier.socket()
+            && let Err(error) = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO))
+        {
             tracing::debug!(error = %error, "connection closes without a reset");
         }
         io::ErrorKind::ConnectionReset.into()
@@ -118,7 +125,7 @@ impl AsyncRead for Wire {
         if self.has_stopped(context) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.carrier).poll_read(context, buffer)
     }
 }
 
@@ -133,21 +140,21 @@ impl AsyncWrite for Wire {
         }
         match self.breaker.0.load(Ordering::Acquire) {
             RESET => Poll::Ready(Err(self.reset())),
-            GARBAGE => Pin::new(&mut self.stream)
+            GARBAGE => Pin::new(&mut self.carrier)
                 .poll_write(context, NOT_HTTP)
                 .map(|_| Err(io::ErrorKind::ConnectionAborted.into())),
-            _ => Pin::new(&mut self.stream).poll_write(context, bytes),
+            _ => Pin::new(&mut self.carrier).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.carrier).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.breaker.is_broken() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.carrier).poll_shutdown(context)
     }
 }

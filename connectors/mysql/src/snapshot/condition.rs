@@ -1,15 +1,16 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Literal, Operator, Scope, Test};
+use change::{Days, Literal, Operator, Scope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
 use crate::value_text::Kind;
 
-/// The condition of the statement; `None` for no condition.
-pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
+/// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
+pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
-    let parts: Vec<String> = since(columns, scope).into_iter().chain(counting).collect();
+    let days = [since(columns, scope), within(columns, scope, opened)];
+    let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
     (!parts.is_empty()).then(|| parts.join(" AND "))
 }
 
@@ -17,14 +18,34 @@ pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
 /// day stay in: they are told to the operator, and years before 1000 stand for all of those
 /// (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
 fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+    let column = opening(columns, scope)?;
+    let first = day(scope.since.as_ref()?.day);
+    Some(format!("({column} >= {first} OR {})", no_day(&column)))
+}
+
+/// Leaves out what was opened on other days, likewise.
+fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+    let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
+    let spans: Vec<String> = opened
+        .iter()
+        .map(|days| format!("({column} >= {} AND {column} < {})", day(days.first), day(days.end)))
+        .collect();
+    Some(format!("({} OR {})", spans.join(" OR "), no_day(&column)))
+}
+
+/// The quoted column of the opening, if it can be compared with a day.
+fn opening(columns: &[Column], scope: &Scope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
-    columns.iter().find(is_time)?;
-    let column = quote_ident(&since.column);
-    Some(format!(
-        "({column} >= DATE '1970-01-01' + INTERVAL {} DAY OR {column} < DATE '1000-01-01' OR {column} IS NULL)",
-        since.day
-    ))
+    columns.iter().find(is_time).map(|column| quote_ident(&column.name))
+}
+
+fn day(day: i32) -> String {
+    format!("DATE '1970-01-01' + INTERVAL {day} DAY")
+}
+
+fn no_day(column: &str) -> String {
+    format!("{column} < DATE '1000-01-01' OR {column} IS NULL")
 }
 
 /// Writes a test where the server judges it as the product does, or less strictly.
@@ -97,7 +118,8 @@ mod tests {
             column("hora", "time", None),
         ];
         let condition = Some(condition);
-        filter(&columns, &Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition })
+        let scope = Scope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition };
+        filter(&columns, &scope, &[])
     }
 
     fn equal(column: &str, literal: Literal) -> Condition {
@@ -130,6 +152,25 @@ mod tests {
         ] {
             assert_eq!(sql(condition.clone(), None).as_deref(), expected, "{condition:?}");
         }
+    }
+
+    #[test]
+    fn only_the_days_that_are_asked_for_are_read() {
+        let columns = [column("apertura", "datetime", None), column("hora", "time", None)];
+        let scope = |column: &str| Scope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since: Some(Since { column: column.to_owned(), day: 5 }),
+            condition: None,
+        };
+        let days = [Days { first: 9, end: 41 }];
+        let (first, end) = (day(9), day(41));
+        let sql = filter(&columns, &scope("apertura"), &days).unwrap();
+        let within =
+            format!("((`apertura` >= {first} AND `apertura` < {end}) OR `apertura` < DATE '1000-01-01' ");
+        assert!(sql.contains(&within), "{sql}");
+        assert_eq!(filter(&columns, &scope("hora"), &days), None);
     }
 
     #[test]

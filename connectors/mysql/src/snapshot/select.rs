@@ -1,6 +1,6 @@
 //! What is copied: the statement, and how its rows are read.
 
-use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
 
 use super::condition;
 use super::cursor::{self, KeyPart};
@@ -40,6 +40,19 @@ impl Copied {
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
     pub(super) fn new(table: &Table, scope: &Scope, paged: bool) -> Result<Self, SourceError> {
+        Self::opened(table, scope, paged, &[])
+    }
+
+    /// The same of what was opened on these days only, where there are any.
+    ///
+    /// # Errors
+    /// As [`Copied::new`].
+    pub(super) fn opened(
+        table: &Table,
+        scope: &Scope,
+        paged: bool,
+        days: &[Days],
+    ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key_columns: Vec<&Column> = table.key_columns().collect();
         let valued: Vec<&Column> = if scope.keys { key_columns.clone() } else { Vec::new() };
@@ -55,7 +68,7 @@ impl Copied {
             columns: columns.join(", "),
             table: table.quoted(),
             index: quote_ident(&table.key_name),
-            filter: condition::filter(&table.columns, scope),
+            filter: condition::filter(&table.columns, scope, days),
             kinds,
             key_kinds: valued.iter().filter_map(|column| column.key_kind()).collect(),
             parts,

@@ -1,6 +1,6 @@
 //! Which rows a copy leaves out: the old ones, and those that do not count.
 
-use change::{Literal, Operator, Scope, Test};
+use change::{Days, Literal, Operator, Scope, Test};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
@@ -11,20 +11,39 @@ const TEXTS: [u32; 3] = [25, 1042, 1043];
 /// `bigint`, `smallint` and `integer`.
 const INTEGERS: [u32; 3] = [20, 21, 23];
 
-/// The condition of the statement; `None` for no condition.
-pub(super) fn filter(columns: &[Column], scope: &Scope) -> Option<String> {
+/// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
+pub(super) fn filter(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
     let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
-    let parts: Vec<String> = since(columns, scope).into_iter().chain(counting).collect();
+    let days = [since(columns, scope), within(columns, scope, opened)];
+    let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
     (!parts.is_empty()).then(|| parts.join(" AND "))
 }
 
 /// Leaves out what was opened before the day, as far as the column can be compared with a day.
 fn since(columns: &[Column], scope: &Scope) -> Option<String> {
+    let column = opening(columns, scope)?;
+    Some(format!("({column} >= {} OR {column} IS NULL)", day(scope.since.as_ref()?.day)))
+}
+
+/// Leaves out what was opened on other days, likewise.
+fn within(columns: &[Column], scope: &Scope, opened: &[Days]) -> Option<String> {
+    let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
+    let spans: Vec<String> = opened
+        .iter()
+        .map(|days| format!("({column} >= {} AND {column} < {})", day(days.first), day(days.end)))
+        .collect();
+    Some(format!("({} OR {column} IS NULL)", spans.join(" OR ")))
+}
+
+/// The quoted column of the opening, if it can be compared with a day.
+fn opening(columns: &[Column], scope: &Scope) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
-    columns.iter().find(is_time)?;
-    let column = quote_ident(&since.column);
-    Some(format!("({column} >= DATE '1970-01-01' + ({}) OR {column} IS NULL)", since.day))
+    columns.iter().find(is_time).map(|column| quote_ident(&column.name))
+}
+
+fn day(day: i32) -> String {
+    format!("DATE '1970-01-01' + ({day})")
 }
 
 /// Writes a test where the server judges it as the product does, or less strictly.
@@ -124,7 +143,7 @@ mod tests {
             since,
             condition: Some(condition),
         };
-        filter(&columns(), &scope)
+        filter(&columns(), &scope, &[])
     }
 
     #[test]
@@ -153,6 +172,31 @@ mod tests {
         let less =
             Condition::Compare { column: "tipo".to_owned(), operator: Operator::Less, literal: text("B") };
         assert_eq!(sql(less, None), None);
+    }
+
+    #[test]
+    fn only_the_days_that_are_asked_for_are_read() {
+        let scope = |column: &str| Scope {
+            table: "public.t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since: Some(Since { column: column.to_owned(), day: 5 }),
+            condition: None,
+        };
+        let days = [Days { first: 9, end: 41 }, Days { first: 99, end: 131 }];
+        let name = "\"apertura\"";
+        let at = |day| format!("DATE '1970-01-01' + ({day})");
+        let expected = format!(
+            "({name} >= {} OR {name} IS NULL) AND (({name} >= {} AND {name} < {}) OR ({name} >= {} AND {name} < {}) \
+             OR {name} IS NULL)",
+            at(5),
+            at(9),
+            at(41),
+            at(99),
+            at(131)
+        );
+        assert_eq!(filter(&columns(), &scope("apertura"), &days), Some(expected));
+        assert_eq!(filter(&columns(), &scope("tipo"), &days), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use change::{Finding, SourceError};
 use super::Subject;
 use super::capture::guarded_by;
 use crate::catalog::Table;
-use crate::client::{Client, Param};
+use crate::client::Client;
 use crate::instance::{self, Instance, Layout, by_preference};
 use crate::name::{quote_ident, quote_literal};
 use crate::rights;
@@ -44,7 +44,7 @@ pub(super) async fn findings(
     let mut fit = false;
     for instance in by_preference(&instances, subject.config) {
         let layout = Layout::look_up(client, table, subject.scope.keys, instance).await?;
-        let guard = guard(client, instance).await?;
+        let guard = instance::guard(client, instance).await?;
         let (finding, serves) = judge(subject, instance, &again, (&layout, guard.as_deref()));
         fit |= serves;
         findings.push(finding);
@@ -89,14 +89,6 @@ fn unreadable(subject: &Subject<'_>, hidden: &[String], change_tables: &[String]
         "what was captured cannot be read",
     )
     .mended_by(rights::grant_captures(user, change_tables).sql)
-}
-
-/// The role that guards an instance's functions; `None` where everybody may call them.
-async fn guard(client: &mut Client, instance: &Instance) -> Result<Option<String>, SourceError> {
-    let sql = "SELECT role_name FROM cdc.change_tables WHERE object_id = @P1";
-    let params = [Param::from(instance.object_id)];
-    let rows = client.rows("ask who guards the capture instance", sql, &params).await?;
-    Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten().map(str::to_owned))
 }
 
 /// What there is to say of an instance, and whether it serves.

@@ -1,6 +1,6 @@
 //! The statements that copy the table, and the rows that they answer.
 
-use change::{Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, Value};
 use chrono::{DateTime, Duration};
 use tiberius::ColumnData;
 
@@ -40,6 +40,19 @@ impl Copied {
     /// # Errors
     /// A schema error for a mapped column that no record can carry.
     pub(super) fn new(table: &Table, scope: &Scope, parts: Vec<KeyPart>) -> Result<Self, SourceError> {
+        Self::opened(table, scope, parts, &[])
+    }
+
+    /// The same of what was opened on these days only, where there are any.
+    ///
+    /// # Errors
+    /// As [`Copied::new`].
+    pub(super) fn opened(
+        table: &Table,
+        scope: &Scope,
+        parts: Vec<KeyPart>,
+        days: &[Days],
+    ) -> Result<Self, SourceError> {
         let kinds = table.mapped_kinds()?;
         let key: Option<Vec<(&Column, Kind)>> =
             table.key_columns().map(|column| Some((column, column.kind().ok()?))).collect();
@@ -53,7 +66,7 @@ impl Copied {
         Ok(Self {
             select: select.join(", "),
             table: table.quoted(),
-            filter: filter(table, scope),
+            filter: filter(table, scope, days),
             kinds,
             key_kinds: key.iter().map(|(_, kind)| *kind).collect(),
             parts,
@@ -119,16 +132,27 @@ impl Copied {
     }
 }
 
-/// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn filter(table: &Table, scope: &Scope) -> Option<String> {
+/// Leaves out what was opened before the day, and on other days than `opened` where there are any, as far as the column
+/// can be compared with a day.
+fn filter(table: &Table, scope: &Scope, opened: &[Days]) -> Option<String> {
     let since = scope.since.as_ref()?;
     let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
     let column = table.columns.iter().find(is_time)?;
-    let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(since.day.into()))?;
     let name = quote_ident(&column.name);
     // Converted to the column's own type, not the column to the text's: an index on it may serve.
-    let text = day.format("%Y%m%d");
-    Some(format!("({name} >= CONVERT({}, N'{text}', 112) OR {name} IS NULL)", column.sql_type()))
+    let day = |day: i32| {
+        let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(day.into()))?;
+        Some(format!("CONVERT({}, N'{}', 112)", column.sql_type(), day.format("%Y%m%d")))
+    };
+    let spans: Option<Vec<String>> = opened
+        .iter()
+        .map(|days| Some(format!("({name} >= {} AND {name} < {})", day(days.first)?, day(days.end)?)))
+        .collect();
+    let old = format!("({name} >= {} OR {name} IS NULL)", day(since.day)?);
+    match spans.filter(|spans| !spans.is_empty()) {
+        Some(spans) => Some(format!("{old} AND ({} OR {name} IS NULL)", spans.join(" OR "))),
+        None => Some(old),
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +180,22 @@ mod tests {
             sql(Some(("abierta", 18_261))),
             "SELECT [id], [abierta] FROM [dbo].[solicitudes] \
              WHERE ([abierta] >= CONVERT(datetime, N'20191231', 112) OR [abierta] IS NULL)"
+        );
+        assert_eq!(sql(Some(("id", 18_261))), "SELECT [id], [abierta] FROM [dbo].[solicitudes]");
+    }
+
+    #[test]
+    fn only_the_days_that_are_asked_for_are_read() {
+        let table = table(&[("id", "int"), ("abierta", "datetime")]);
+        let days = [Days { first: 18_262, end: 18_293 }];
+        let sql = |since| Copied::opened(&table, &scope(since), Vec::new(), &days).unwrap().whole();
+        assert!(
+            sql(Some(("abierta", 18_261))).ends_with(
+                "AND (([abierta] >= CONVERT(datetime, N'20200101', 112) AND \
+                 [abierta] < CONVERT(datetime, N'20200201', 112)) OR [abierta] IS NULL)"
+            ),
+            "{}",
+            sql(Some(("abierta", 18_261)))
         );
         assert_eq!(sql(Some(("id", 18_261))), "SELECT [id], [abierta] FROM [dbo].[solicitudes]");
     }

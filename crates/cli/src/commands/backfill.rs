@@ -98,7 +98,8 @@ fn range(config: &Config, args: &BackfillArgs) -> Result<BackfillRange, Failure>
     })
 }
 
-fn midnight(config: &Config, day: NaiveDate) -> i64 {
+/// The first instant of a day in the schedule's zone.
+pub(crate) fn midnight(config: &Config, day: NaiveDate) -> i64 {
     normalizer::first_instant(day, config.schedule.zone)
 }
 
@@ -122,7 +123,8 @@ impl Shown {
     }
 }
 
-fn month_name(month: u32) -> String {
+/// A month as results tell it.
+pub(crate) fn month_name(month: u32) -> String {
     format!("{:04}-{:02}", month / 100, month % 100)
 }
 

@@ -3,6 +3,7 @@
 mod ledger_folder;
 mod report;
 mod sample;
+mod services;
 mod settings;
 
 use change::{Finding, Source};
@@ -43,14 +44,26 @@ async fn look_at(config: &Config) -> Result<Report, Failure> {
     let source = daemon::source(config, &mapping);
     let delivery = daemon::delivery(config)?;
     // Both wait for somebody else's machine, so they wait together.
-    let (inspection, probe) = tokio::join!(source.check(SAMPLE_ROWS), delivery.probe());
+    let ask = async {
+        match delivery.probe().await {
+            Ok(found) => (Ok(found), delivery.services().await),
+            Err(fault) => (Err(fault), None),
+        }
+    };
+    let (inspection, (probe, listed)) = tokio::join!(source.check(SAMPLE_ROWS), ask);
     let now = chrono::Utc::now();
     let mut report = Report::default();
     report.add("Configuration", settings::look_at(config));
     let unreadable = inspection.findings.iter().any(|finding| finding.severity == change::Severity::Error);
+    let is_reached = probe.is_ok();
     report.add("Database", inspection.findings);
     report.add("Mapping", sample::look_at(&mapping, &inspection.sample, unreadable, now));
-    report.add("Endpoint", vec![endpoint(probe)]);
+    let mut endpoint = vec![endpoint(probe)];
+    if is_reached {
+        let used = services::used(config, &mapping, &inspection.sample, now);
+        endpoint.push(services::look_at(&used, listed.as_ref()));
+    }
+    report.add("Endpoint", endpoint);
     report.add("Ledger", ledger_folder::look_at(&config.ledger));
     report.add("Schedule", settings::times(config, now));
     Ok(report)

@@ -89,7 +89,8 @@ fn as_json(event: &LifeEvent) -> serde_json::Value {
     })
 }
 
-fn moment(at: i64) -> String {
+/// A moment as results tell it.
+pub(crate) fn moment(at: i64) -> String {
     DateTime::from_timestamp_micros(at)
         .map_or_else(|| at.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }

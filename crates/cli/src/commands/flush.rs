@@ -1,7 +1,9 @@
 //! `bitacora flush`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat};
 use ledger::{LedgerReader, Queries};
 use pipeline::{DeliveryProgress, FlushReport, FlushResult};
 
@@ -11,7 +13,7 @@ use crate::config::{Config, Secrets};
 use crate::daemon::{Access, courier, reach};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
-use crate::terminal::{Table, batches, count, counted, say};
+use crate::terminal::{Table, batches, count, counted, say, span};
 
 /// Sends the delta, through the daemon when there is one.
 pub(crate) async fn flush(context: &Context, args: FlushArgs) -> Result<Exit, Failure> {
@@ -53,7 +55,7 @@ pub(crate) fn conclude(what: &str, report: &FlushReport) -> Result<Exit, Failure
     let why = report.error.clone().unwrap_or_default();
     match report.result {
         FlushResult::Acknowledged => {
-            say(&format!("{what}: {delivered}"))?;
+            say(&format!("{what}: {delivered}{}", time(report)))?;
             Ok(Exit::Done)
         }
         FlushResult::Partial => {
@@ -69,10 +71,30 @@ pub(crate) fn conclude(what: &str, report: &FlushReport) -> Result<Exit, Failure
         FlushResult::Halted => Err(Failure::new(format!("the {what} was halted: {why}"))
             .for_the_data(format!("{delivered}; the rest waits in the ledger and goes with the next {what}"))
             .with_hint_opt(report.hint.clone())),
+        FlushResult::Interrupted if report.waiting_until.is_some() => {
+            let opens = report.waiting_until.and_then(DateTime::from_timestamp_micros);
+            let opens =
+                opens.map(|opens| opens.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
+            Err(Failure::new(format!("the {what} waits: the window of deliveries is closed until {opens}"))
+                .for_the_data(format!("{delivered}; the rest waits in the ledger"))
+                .with_hint(format!(
+                    "a running daemon goes on by itself then; without one, run `bitacora {what}` again"
+                )))
+        }
         FlushResult::Interrupted => Err(Failure::new(format!("the {what} was stopped on its way"))
             .for_the_data(format!("{delivered}; the rest waits in the ledger"))
             .with_hint(format!("run `bitacora {what}` again: it goes on where it stopped"))),
     }
+}
+
+/// What the time went into: who waits for the endpoint cannot make a delivery faster at this end.
+fn time(report: &FlushReport) -> String {
+    if report.batches == 0 || report.seconds <= 0.0 {
+        return String::new();
+    }
+    let share = (100.0 * report.waited_seconds / report.seconds).clamp(0.0, 100.0);
+    let taken = span(Duration::from_secs_f64(report.seconds.max(0.0)));
+    format!(" in {taken}, {share:.0} % of it waiting for the endpoint")
 }
 
 fn dry_run(config: &Config) -> Result<Exit, Failure> {

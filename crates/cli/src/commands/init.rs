@@ -101,13 +101,14 @@ mod tests {
         let uncommented: String = template(EngineName::Postgres)
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if is_setting(rest) && !rest.starts_with("tls_ca") => format!("{rest}\n"),
+                Some(rest) if is_setting(rest) && !rest.starts_with("tls_c") => format!("{rest}\n"),
                 _ => format!("{line}\n"),
             })
             .collect();
         let text = uncommented.replace("${BITACORA_API_KEY}", "k");
         let config = parse(&text).unwrap();
-        assert!(config.backfill.window.is_some());
+        assert!(config.backfill.window.is_some() && config.delivery.window.is_some());
+        assert_eq!(config.delivery.requests_per_minute, Some(60));
         assert!(config.backfill.rows_per_second.is_some());
         assert_eq!(config.ledger.max_size, Some(20 << 30));
         assert_eq!(config.delivery.headers.len(), 1);

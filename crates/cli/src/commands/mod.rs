@@ -1,15 +1,19 @@
 //! One file per command.
 
+mod audit;
 mod backfill;
 mod check;
+mod completions;
 mod explain;
 mod flush;
 mod init;
+mod man;
 mod quarantine;
 mod run;
 mod setup;
 mod status;
 mod tablero;
+mod uninstall;
 
 pub(crate) use flush::status_name;
 use tokio_util::sync::CancellationToken;
@@ -47,9 +51,13 @@ pub(crate) async fn dispatch(cli: Cli, stop: CancellationToken) -> Result<Exit, 
         Command::Flush(args) => within_grace(Box::pin(flush::flush(&context, args)), &stop).await,
         Command::Status(args) => or_stopped(Box::pin(status::status(&context, args)), &stop).await,
         Command::Explain(args) => or_stopped(Box::pin(explain::explain(&context, args)), &stop).await,
+        Command::Audit(args) => within_grace(Box::pin(audit::audit(&context, args)), &stop).await,
         Command::Quarantine(args) => {
             within_grace(Box::pin(quarantine::quarantine(&context, args)), &stop).await
         }
+        Command::Uninstall(args) => or_stopped(Box::pin(uninstall::uninstall(&context, &args)), &stop).await,
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
         Command::Tablero(args) => within_grace(Box::pin(tablero::tablero(&context, args)), &stop).await,
     }
 }

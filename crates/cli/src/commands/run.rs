@@ -1,6 +1,7 @@
 //! `bitacora run`.
 
 use change::Position;
+use pipeline::Deliveries;
 
 use super::Context;
 use crate::alerting;
@@ -9,12 +10,14 @@ use crate::config::Secrets;
 use crate::daemon::{Daemon, Mode, hold};
 use crate::exit::{Exit, Failure};
 use crate::serve;
+use crate::service_manager::ServiceManager;
 
 /// The daemon, until it is told to stop.
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
     let config = context.config(Secrets::Needed)?;
     let ledger = hold(&config, "bitacora run").await?;
-    let mode = Mode { on_schedule: true, fail_fast: false, from: args.from.map(Position::new) };
+    let mode =
+        Mode { deliveries: Deliveries::OnSchedule, fail_fast: false, from: args.from.map(Position::new) };
     let listener = match config.status.listen {
         Some(address) => Some(serve::listen(address).await?),
         None => None,
@@ -28,10 +31,17 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
         alerting::start(herald, daemon.pipeline.requests(), context.stop.clone());
     }
     tracing::info!("bitacora {} runs", env!("CARGO_PKG_VERSION"));
+    let manager = ServiceManager::of_environment();
+    manager.ready();
+    let requests = daemon.pipeline.requests();
     let failure = tokio::select! {
         () = context.stop.cancelled() => None,
         failed = daemon.pipeline.failed() => failed.err(),
+        () = manager.keep_alive(&requests) => None,
     };
+    // Once nobody holds them, the ledger can close.
+    drop(requests);
+    manager.stopping();
     daemon.pipeline.shut_down().await;
     match failure {
         None => Ok(Exit::Done),

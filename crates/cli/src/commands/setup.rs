@@ -38,32 +38,11 @@ fn script(config: &str, statements: &[Statement]) -> String {
     }
     for statement in statements {
         text.push('\n');
-        text.push_str(&comment(&statement.why));
+        text.push_str(&terminal::comment(&statement.why));
         text.push_str(&format!("{};\n", statement.sql.trim_end().trim_end_matches(';')));
     }
     text.push_str(&format!("\n-- Then: bitacora check -c {config}"));
     text
-}
-
-/// `text` as SQL comments of readable width.
-fn comment(text: &str) -> String {
-    const WIDTH: usize = 110;
-    let mut comment = String::new();
-    for paragraph in text.lines() {
-        let mut line = String::from("--");
-        for word in paragraph.split_whitespace() {
-            if line.len() + word.len() >= WIDTH && line.len() > 2 {
-                comment.push_str(&line);
-                comment.push('\n');
-                line = String::from("--");
-            }
-            line.push(' ');
-            line.push_str(word);
-        }
-        comment.push_str(&line);
-        comment.push('\n');
-    }
-    comment
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `bitacora tablero`: the simulator of the dashboard.
 
-use tablero::{Fault, Tablero, TableroConfig};
+use std::path::PathBuf;
+
+use tablero::{Fault, Tablero, TableroConfig, TlsIdentity};
 
 use crate::args::TableroArgs;
 use crate::config::nearest::did_you_mean;
@@ -13,11 +15,18 @@ use super::Context;
 pub(crate) async fn tablero(context: &Context, args: TableroArgs) -> Result<Exit, Failure> {
     let fault = fault(&args.fault)?;
     let told = fault.to_string();
-    let config =
-        TableroConfig { listen: args.listen, fault, api_key: args.api_key, ..TableroConfig::default() };
+    let tls = tls(&args)?;
+    let config = TableroConfig {
+        listen: args.listen,
+        fault,
+        api_key: args.api_key,
+        tls,
+        services: args.service,
+        ..TableroConfig::default()
+    };
     let mut tablero = Tablero::start(config).await.map_err(|error| {
         Failure::from_error(&error)
-            .with_hint("stop the program that has the address, or choose another --listen")
+            .with_hint("stop the program that has the address, or choose another --listen; a certificate needs its own key")
     })?;
     terminal::say(&welcome(&tablero, &told))?;
     context.stop.cancelled().await;
@@ -25,6 +34,17 @@ pub(crate) async fn tablero(context: &Context, args: TableroArgs) -> Result<Exit
     terminal::say(&format!("Stopped after {}.", terminal::counted(summary.records as u64, "record")))?;
     tablero.stop().await;
     Ok(Exit::Done)
+}
+
+/// The certificate that was named, read.
+fn tls(args: &TableroArgs) -> Result<Option<TlsIdentity>, Failure> {
+    let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|error| Failure::usage(format!("the file {} cannot be read: {error}", path.display())))
+    };
+    let clients_pem = args.tls_client_ca.as_ref().map(read).transpose()?;
+    Ok(Some(TlsIdentity { certificate_pem: read(certificate)?, key_pem: read(key)?, clients_pem }))
 }
 
 fn fault(text: &str) -> Result<Fault, Failure> {
@@ -37,7 +57,7 @@ fn fault(text: &str) -> Result<Fault, Failure> {
 }
 
 fn welcome(tablero: &Tablero, fault: &str) -> String {
-    let base = format!("http://{}", tablero.addr());
+    let base = tablero.base();
     format!(
         "The simulator of the dashboard listens on {base}; its fault is \"{fault}\". Ctrl-C stops it.
 

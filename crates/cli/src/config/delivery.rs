@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use delivery::{Precision, RetryPolicy};
-use pipeline::GroupBy;
+use pipeline::{GroupBy, Window};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::certificate::{self, CertificateFile};
 use super::item::Item;
 use super::reader::{Secrets, Section};
+use super::schedule::accepted;
 use super::secret::Secret;
+use super::x_road;
 
 /// `[delivery]`.
 #[derive(Debug, Clone)]
@@ -19,6 +22,12 @@ pub struct DeliverySection {
     pub url: Url,
     /// Who calls, in X-Road's words.
     pub x_road_client: Option<String>,
+    /// The only hours in which anything is sent.
+    pub window: Option<Window>,
+    /// POSTs side by side at most.
+    pub concurrency: u32,
+    /// POSTs a minute at most.
+    pub requests_per_minute: Option<u32>,
     /// Further headers, in the order of their names.
     pub headers: Vec<(HeaderName, Secret)>,
     /// Records in one POST at most.
@@ -35,12 +44,20 @@ pub struct DeliverySection {
     pub timestamps: Precision,
     /// The private authority that signed the endpoint's certificate.
     pub tls_ca: Option<CertificateFile>,
+    /// The certificate that this connector shows, and its key.
+    pub tls_client: Option<(CertificateFile, Secret)>,
     /// Whether the endpoint's certificate is accepted unseen.
     pub tls_insecure: bool,
 }
 
 /// The dashboard's own limit.
 const BATCH_SIZE_MAX: i64 = 1000;
+
+/// Each POST under way keeps two bodies in memory, and the dashboard is shared by all institutions.
+const CONCURRENCY_MAX: i64 = 16;
+
+/// More than a thousand POSTs a second is no limit at all.
+const REQUESTS_PER_MINUTE_MAX: i64 = 60_000;
 
 /// A NestJS server refuses bodies over 102,400 bytes unless told otherwise.
 const MAX_BODY_DEFAULT: u64 = 100_000;
@@ -60,23 +77,33 @@ const GROUPS: [(&str, GroupBy); 2] = [("none", GroupBy::None), ("service", Group
 const PRECISIONS: [(&str, Precision); 3] =
     [("micros", Precision::Micros), ("millis", Precision::Millis), ("seconds", Precision::Seconds)];
 
-pub(super) fn read(section: &Section<'_, '_>) -> Option<DeliverySection> {
-    let url = section.required("url").and_then(|item| url(&item));
-    let x_road_client = section.maybe("x_road_client", x_road_client);
+/// Reads the section; `zone` comes from the section `[schedule]`.
+pub(super) fn read(section: &Section<'_, '_>, zone: Tz) -> Option<DeliverySection> {
+    let address = address(section);
     let headers = section.or("headers", Vec::new(), headers);
     let batch_size =
         section.or("batch_size", 1000, |item| item.integer((1, BATCH_SIZE_MAX))?.try_into().ok());
     let max_body = section.or("max_body", MAX_BODY_DEFAULT, |item| item.size(MAX_BODY_LIMITS));
     let group_by = section.or("group_by", GroupBy::None, |item| item.choice(&GROUPS));
+    let window = section.maybe("window", |item| accepted(item, Window::parse(&item.string()?, zone)));
+    let concurrency =
+        section.or("concurrency", 1, |item| item.integer((1, CONCURRENCY_MAX))?.try_into().ok());
+    let requests_per_minute = section
+        .maybe("requests_per_minute", |item| item.integer((1, REQUESTS_PER_MINUTE_MAX))?.try_into().ok());
     let limits = (Duration::from_millis(100), Duration::from_secs(3600));
     let timeout = section.or("timeout", TIMEOUT_DEFAULT, |item| item.duration(limits));
     let retry = retry(&section.section("retry"));
     let timestamps = section.or("timestamps", Precision::Micros, |item| item.choice(&PRECISIONS));
     let tls_ca = section.maybe("tls_ca", certificate::read);
+    let tls_client = tls_client(section);
     let tls_insecure = section.or("tls_insecure", false, Item::boolean);
+    let (url, x_road_client) = address?;
     Some(DeliverySection {
-        url: url?,
-        x_road_client: x_road_client?,
+        url,
+        x_road_client,
+        window: window?,
+        concurrency: concurrency?,
+        requests_per_minute: requests_per_minute?,
         headers: headers?,
         batch_size: batch_size?,
         max_body: max_body?,
@@ -85,8 +112,55 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<DeliverySection> {
         retry: retry?,
         timestamps: timestamps?,
         tls_ca: tls_ca?,
+        tls_client: tls_client?,
         tls_insecure: tls_insecure?,
     })
+}
+
+/// The address and who calls: the one written out, or both made of the parts in `[delivery.x_road]`.
+fn address(section: &Section<'_, '_>) -> Option<(Url, Option<String>)> {
+    let parts = section.section("x_road");
+    let written = section.optional("url");
+    let client = section.maybe("x_road_client", x_road::client);
+    if !parts.is_present() {
+        return match written {
+            Some(item) => Some((url(&item)?, client?)),
+            None if !section.is_present() => None,
+            None => section.problem(
+                "url",
+                "missing key",
+                "add `url = …` to [delivery], or a section [delivery.x_road] with the parts of the address",
+            ),
+        };
+    }
+    let made = x_road::read(&parts);
+    for (name, hint) in [
+        ("url", "leave out one of them: the section makes the address of its parts"),
+        ("x_road_client", "write it as `client` into [delivery.x_road]"),
+    ] {
+        if section.has(name) {
+            return section.problem(name, "excludes the section [delivery.x_road]", hint);
+        }
+    }
+    made.map(|made| (made.url, Some(made.client)))
+}
+
+/// The connector's own certificate with its key: both or none.
+fn tls_client(section: &Section<'_, '_>) -> Option<Option<(CertificateFile, Secret)>> {
+    let certificate = section.maybe("tls_client_cert", certificate::read);
+    let key = section.maybe("tls_client_key", certificate::read_key);
+    match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some(Some((certificate, key))),
+        (None, None) => Some(None),
+        (Some(_), None) => {
+            section.problem("tls_client_cert", "lacks its key", "name the key's file in tls_client_key")
+        }
+        (None, Some(_)) => section.problem(
+            "tls_client_key",
+            "lacks its certificate",
+            "name the certificate's file in tls_client_cert",
+        ),
+    }
 }
 
 fn url(item: &Item<'_, '_>) -> Option<Url> {
@@ -107,19 +181,6 @@ fn url(item: &Item<'_, '_>) -> Option<Url> {
         );
     }
     Some(url)
-}
-
-fn x_road_client(item: &Item<'_, '_>) -> Option<String> {
-    let client = item.text()?;
-    let parts: Vec<_> = client.split('/').collect();
-    let plain = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-    if !(3..=4).contains(&parts.len()) || !parts.iter().all(plain) {
-        return item.problem(
-            format!("\"{client}\" is not the identifier of an X-Road client"),
-            Some("write instance/class/member/subsystem, such as \"DO/GOB/OGTIC/VALIDADOR\"".into()),
-        );
-    }
-    Some(client)
 }
 
 fn headers(item: &Item<'_, '_>) -> Option<Vec<(HeaderName, Secret)>> {

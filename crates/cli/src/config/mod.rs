@@ -6,7 +6,7 @@
 //! # Layout
 //! - `reader`, `item`: the walk over the document that notes every mistake
 //! - `substitution`: `${NAME}` and `${file:PATH}`
-//! - `source`, `mapping`, `schedule`, `delivery`, `backfill`, `ledger`, `alerts`, `status`: one section each
+//! - `source`, `mapping`, `schedule`, `delivery` (and `x_road`), `backfill`, `ledger`, `alerts`, `status`: one section each
 //! - `duration`, `size`, `nearest`, `secret`, `certificate`: what the sections are made of
 //! - `wiring`: the same settings in the words of the other crates
 
@@ -31,6 +31,7 @@ mod substitution;
 #[cfg(test)]
 mod tests;
 mod wiring;
+mod x_road;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -147,8 +148,8 @@ fn read<'t>(reader: &Reader<'_>, document: &'t DeTable<'t>, path: &Path) -> Opti
     let root = Section::new(reader, String::new(), 1, document);
     let source = source::read(&root.required_section("source"));
     let schedule = schedule::read(&root.required_section("schedule"));
-    let delivery = delivery::read(&root.required_section("delivery"));
     let zone = schedule.as_ref().map(|schedule| schedule.zone).unwrap_or_default();
+    let delivery = delivery::read(&root.required_section("delivery"), zone);
     let backfill = backfill::read(&root.section("backfill"), zone);
     let floor = backfill.as_ref().map_or_else(earliest, |backfill| backfill.from);
     let which =

@@ -1,4 +1,4 @@
-//! `${NAME}` and `${file:PATH}` inside the strings of a configuration.
+//! `${NAME}`, `${file:PATH}` and `${file:${NAME}/PATH}` inside the strings of a configuration.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -39,7 +39,7 @@ impl Surroundings<'_> {
                 continue;
             }
             resolved.push_str(before);
-            let Some((reference, after)) = after.split_once('}') else {
+            let Some((reference, after)) = split_reference(after) else {
                 unresolved.push(Unresolved {
                     message: "`${` is not closed by `}`".into(),
                     hint: "write `${NAME}`, or `$${` for the two characters themselves".into(),
@@ -59,8 +59,12 @@ impl Surroundings<'_> {
 
     fn look_up(&self, reference: &str) -> Result<String, Unresolved> {
         if let Some(path) = reference.strip_prefix("file:") {
-            return self.read_file(path);
+            return self.read_file(&self.resolve_path(path)?);
         }
+        self.look_up_variable(reference)
+    }
+
+    fn look_up_variable(&self, reference: &str) -> Result<String, Unresolved> {
         if !is_variable_name(reference) {
             return Err(Unresolved {
                 message: "what stands between `${` and `}` is not the name of an environment variable".into(),
@@ -82,6 +86,15 @@ impl Surroundings<'_> {
             message: format!("the environment variable {reference} does not hold UTF-8 text"),
             hint: format!("set {reference} to text in UTF-8"),
         })
+    }
+
+    /// `path` with the variable that it may begin with, as in `${file:${CREDENTIALS_DIRECTORY}/db_password}`: service
+    /// managers tell where they have put secrets in such a variable.
+    fn resolve_path(&self, path: &str) -> Result<String, Unresolved> {
+        match path.strip_prefix("${").and_then(|inner| inner.split_once('}')) {
+            Some((name, rest)) => Ok(self.look_up_variable(name)? + rest),
+            None => Ok(path.to_owned()),
+        }
     }
 
     fn read_file(&self, path: &str) -> Result<String, Unresolved> {
@@ -111,6 +124,19 @@ impl Surroundings<'_> {
     }
 }
 
+/// What stands before the `}` that closes a reference, and what follows it.
+fn split_reference(text: &str) -> Option<(&str, &str)> {
+    let nested = text.strip_prefix("file:${").and_then(|inner| inner.find('}'));
+    let closing = match nested {
+        Some(inner) => {
+            let after = "file:${".len() + inner + 1;
+            after + text.get(after..)?.find('}')?
+        }
+        None => text.find('}')?,
+    };
+    Some((text.get(..closing)?, text.get(closing + 1..)?))
+}
+
 fn is_variable_name(name: &str) -> bool {
     let mut letters = name.bytes();
     letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
@@ -130,6 +156,7 @@ mod tests {
             "NAME" => Some(OsString::from("value")),
             "NESTED" => Some(OsString::from("${NAME}")),
             "EMPTY" => Some(OsString::new()),
+            "FOLDER" => Some(folder.path().into()),
             _ => None,
         };
         let surroundings = Surroundings { folder: folder.path(), variable: &variable };
@@ -153,6 +180,7 @@ mod tests {
             ("$NAME $ {", "$NAME $ {"),
             ("${file:key}", "s3cret"),
             ("${file:lines}", "one\r\ntwo"),
+            ("<${file:${FOLDER}/key}>", "<s3cret>"),
         ] {
             assert_eq!(resolve(text).unwrap(), expected, "{text}");
         }
@@ -173,6 +201,9 @@ mod tests {
                 "${file:none}",
                 &["the file FOLDER/none cannot be used: No such file or directory (os error 2)"],
             ),
+            ("${file:${MISSING}/key}", &["the environment variable MISSING is not set"]),
+            ("${file:${FOLDER}/key", &["`${` is not closed by `}`"]),
+            ("${file:${FOLDER/key}", &["`${` is not closed by `}`"]),
             ("${file:binary}", &["the file FOLDER/binary cannot be used: it is not UTF-8 text"]),
         ] {
             assert_eq!(resolve(text).unwrap_err(), expected, "{text}");

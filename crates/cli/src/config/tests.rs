@@ -12,6 +12,8 @@ use pipeline::{GroupBy, Times};
 
 use super::*;
 
+mod delivery;
+
 const LEAST: &str = r#"
 [source]
 engine = "postgres"
@@ -50,6 +52,18 @@ fn parse_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Config, Confi
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     parse_in(Path::new(""), text, Secrets::Needed)
+}
+
+#[test]
+fn the_configurations_of_the_rehearsal_with_docker_are_whole() {
+    for text in [
+        include_str!("../../../../packaging/compose/postgres.toml"),
+        include_str!("../../../../packaging/compose/mysql.toml"),
+        include_str!("../../../../packaging/compose/mariadb.toml"),
+    ] {
+        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD");
+        parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 /// The message about `text`.

@@ -1,6 +1,6 @@
 //! The same settings in the words of the crates that need them.
 
-use ::delivery::DeliveryConfig;
+use ::delivery::{ClientIdentity, DeliveryConfig};
 use mysql_connector::MysqlConfig;
 use normalizer::MappingConfig;
 use normalizer::TimeField;
@@ -29,6 +29,10 @@ impl Config {
             x_road_client: delivery.x_road_client.clone(),
             timeout: delivery.timeout,
             tls_ca_pem: delivery.tls_ca.as_ref().map(|file| file.pem.clone()),
+            tls_client: delivery.tls_client.as_ref().map(|(certificate, key)| ClientIdentity {
+                certificate_pem: certificate.pem.clone(),
+                key_pem: ::delivery::Secret::new(key.expose()),
+            }),
             tls_insecure: delivery.tls_insecure,
             timestamps: delivery.timestamps,
         }

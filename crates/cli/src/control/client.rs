@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use change::Position;
+use ledger::{Repair, RepairAt};
 use pipeline::{BackfillRange, DeliveryProgress, FlushReport, RetryReport, Status};
 use reqwest::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal};
+use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal, RepairAsked, Repaired};
 use crate::exit::Failure;
 
 /// The daemon is on this machine and answers at once, or not at all.
@@ -59,6 +61,17 @@ impl Client {
         let answer: Discarded =
             self.read(self.send(Method::POST, "/quarantine/discard", &asked).await?).await?;
         Ok(answer.discarded)
+    }
+
+    /// Puts what an audit found into the delta; returns how much of it.
+    pub(crate) async fn repair(&self, repairs: &[Repair], at: &RepairAt) -> Result<u64, Failure> {
+        let asked = RepairAsked {
+            repairs: repairs.iter().map(Into::into).collect(),
+            position: at.position.as_ref().map(Position::to_string),
+            read_at: at.read_at,
+        };
+        let answer: Repaired = self.read(self.send(Method::POST, "/audit/repair", &asked).await?).await?;
+        Ok(answer.repaired)
     }
 
     async fn send<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Result<Response, Failure> {

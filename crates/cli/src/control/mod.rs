@@ -12,6 +12,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use change::RowKey;
+use ledger::Repair;
+use normalizer::StatusChange;
 use pipeline::{DeliveryProgress, FlushReport};
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +44,10 @@ impl Address {
     /// Writes the file readable by the owner alone, whole or not at all.
     fn write(&self, dir: &Path) -> std::io::Result<()> {
         let half = dir.join("control.json.new");
+        // One that a crash has left behind may belong to somebody else.
+        drop(fs::remove_file(&half));
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&half)?;
@@ -74,6 +79,66 @@ struct BackfillAsked {
     from_at: i64,
     to_at: i64,
     restart: bool,
+}
+
+/// The body of a request to repair what an audit found.
+#[derive(Debug, Serialize, Deserialize)]
+struct RepairAsked {
+    repairs: Vec<RepairTold>,
+    position: Option<String>,
+    read_at: i64,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+struct RepairTold {
+    service_id: String,
+    request_id: String,
+    opening_at: i64,
+    status_id: u8,
+    modified_at: i64,
+    row_key: Option<String>,
+    known_seq: Option<i64>,
+    place: String,
+}
+
+impl From<&Repair> for RepairTold {
+    fn from(repair: &Repair) -> Self {
+        let change = &repair.change;
+        Self {
+            service_id: change.service_id.to_string(),
+            request_id: change.request_id.to_string(),
+            opening_at: change.opening_at,
+            status_id: change.status_id,
+            modified_at: change.modified_at,
+            row_key: repair.row_key.as_ref().map(|key| key.as_str().to_owned()),
+            known_seq: repair.known_seq,
+            place: repair.place.clone(),
+        }
+    }
+}
+
+impl From<RepairTold> for Repair {
+    fn from(told: RepairTold) -> Self {
+        Self {
+            change: StatusChange {
+                service_id: told.service_id.as_str().into(),
+                request_id: told.request_id.as_str().into(),
+                opening_at: told.opening_at,
+                status_id: told.status_id,
+                modified_at: told.modified_at,
+            },
+            row_key: told.row_key.map(RowKey::from),
+            known_seq: told.known_seq,
+            place: told.place,
+        }
+    }
+}
+
+/// How many were repaired.
+#[derive(Debug, Serialize, Deserialize)]
+struct Repaired {
+    repaired: u64,
 }
 
 /// The body of a discard request; no ids means all.

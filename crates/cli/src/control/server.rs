@@ -13,7 +13,10 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use change::Position;
+use chrono::Utc;
 use futures_util::stream;
+use ledger::RepairAt;
 use normalizer::Mapping;
 use pipeline::{BackfillRange, FlushReport, PipelineError, Requests};
 use rand::distr::{Alphanumeric, SampleString};
@@ -21,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal};
+use super::{Address, BackfillAsked, DiscardAsked, Discarded, Line, Refusal, RepairAsked, Repaired};
 use crate::exit::Failure;
 
 /// Reads the mapping of the configuration as it is now.
@@ -82,6 +85,7 @@ fn router(shared: Shared) -> Router {
         .route("/status", get(status))
         .route("/flush", post(flush))
         .route("/backfill", post(backfill))
+        .route("/audit/repair", post(repair))
         .route("/quarantine/retry", post(retry))
         .route("/quarantine/discard", post(discard))
         .layer(from_fn_with_state(shared.clone(), authorize))
@@ -112,6 +116,14 @@ async fn retry(State(shared): State<Shared>) -> Response {
 async fn discard(State(shared): State<Shared>, Json(asked): Json<DiscardAsked>) -> Response {
     let discarded = shared.requests.discard_quarantine(asked.ids).await;
     answer(discarded.map(|discarded| Discarded { discarded }))
+}
+
+async fn repair(State(shared): State<Shared>, Json(asked): Json<RepairAsked>) -> Response {
+    let repairs = asked.repairs.into_iter().map(Into::into).collect();
+    let (position, now) = (asked.position.map(Position::new), Utc::now().timestamp_micros());
+    let at = RepairAt { position, read_at: asked.read_at, now };
+    let repaired = shared.requests.repair(repairs, at).await;
+    answer(repaired.map(|repaired| Repaired { repaired }))
 }
 
 async fn flush(State(shared): State<Shared>) -> Response {

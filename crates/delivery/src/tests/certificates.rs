@@ -1,25 +1,27 @@
 //! Which certificates of an endpoint are taken.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, ServerConnection, Stream};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, Stream};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ACKNOWLEDGED, config, listen, post, summary};
-use crate::{DeliveryConfig, Verdict};
+use crate::{ClientIdentity, Delivery, DeliveryConfig, Secret, Verdict};
 
 /// A certificate with its key.
-struct Identity {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub(super) struct Identity {
+    pub(super) certificate: rcgen::Certificate,
+    pub(super) key: KeyPair,
 }
 
-fn params(name: &str) -> CertificateParams {
+pub(super) fn params(name: &str) -> CertificateParams {
     CertificateParams::new([name.to_owned()]).unwrap()
 }
 
@@ -32,7 +34,7 @@ fn self_made(name: &str) -> Identity {
 }
 
 /// A private authority, in PEM, and a certificate that it has issued.
-fn issued(params: &CertificateParams) -> (String, Identity) {
+pub(super) fn issued(params: &CertificateParams) -> (String, Identity) {
     let mut authority = self::params("authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
@@ -44,15 +46,28 @@ fn issued(params: &CertificateParams) -> (String, Identity) {
 
 /// A TLS server that takes one connection and acknowledges one request, if the handshake gets that far.
 fn serving(identity: &Identity) -> (String, JoinHandle<bool>) {
+    serving_known(identity, None)
+}
+
+/// The same; with `clients` it wants to see a certificate that this authority vouches for, as a security server does
+/// whose client subsystem is set to HTTPS.
+fn serving_known(identity: &Identity, clients: Option<&str>) -> (String, JoinHandle<bool>) {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
     let chain: Vec<CertificateDer<'static>> = vec![identity.certificate.der().clone()];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(clients.as_bytes()).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let tls = builder.with_single_cert(chain, key).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://127.0.0.1:{}/api/load", listener.local_addr().unwrap().port());
     let server = std::thread::spawn(move || {
@@ -60,7 +75,13 @@ fn serving(identity: &Identity) -> (String, JoinHandle<bool>) {
         let mut connection = ServerConnection::new(Arc::new(tls)).unwrap();
         let mut stream = Stream::new(&mut connection, &mut socket);
         let has_request = stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0);
-        has_request && stream.write_all(ACKNOWLEDGED.as_bytes()).is_ok()
+        let is_answered = has_request && stream.write_all(ACKNOWLEDGED.as_bytes()).is_ok();
+        if !is_answered {
+            // What is unread when a socket closes makes it a reset, which may overtake the alert.
+            socket.shutdown(Shutdown::Write).unwrap();
+            drop(std::io::copy(&mut socket, &mut std::io::sink()));
+        }
+        is_answered
     });
     (url, server)
 }
@@ -78,7 +99,44 @@ async fn meet(identity: &Identity, tls_ca: Option<&str>) -> (String, String, boo
 async fn a_certificate_of_nobody_known_stops_deliveries_before_a_record_leaves() {
     let (verdict, hint, has_request) = meet(&self_made("127.0.0.1"), None).await;
     assert_eq!((verdict.as_str(), has_request), ("halt tls_certificate", false));
-    assert!(hint.contains("tls_ca") && hint.contains("tls_insecure"), "{hint}");
+    assert!(hint.contains("tls_ca = \"security-server.pem\"") && hint.contains("tls_insecure"), "{hint}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_shown_with_the_line_that_would_trust_it() {
+    let (_, server) = issued(&params("ss1.institucion.internal"));
+    let (url, serving) = serving(&server);
+    let port = url.split(['/', ':']).nth(4).unwrap().to_owned();
+    let delivery = Delivery::new(config(url)).unwrap();
+    let Verdict::Halt { fault } = delivery.post(bytes::Bytes::new()).await.verdict else { panic!() };
+    let (said, shown) = fault.message.split_once("; it showed ").unwrap();
+    assert!(said.starts_with("the certificate of https://127.0.0.1"), "{said}");
+    assert!(shown.contains("signed by ") && shown.contains("SHA-256 "), "{shown}");
+    let hint = fault.hint.unwrap();
+    let command = format!("openssl s_client -connect 127.0.0.1:{port} </dev/null");
+    assert!(hint.contains(&command) && hint.ends_with("into [delivery]."), "{hint}");
+    serving.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_wants_to_know_who_calls_is_shown_the_connector_s_certificate() {
+    let server = self_made("127.0.0.1");
+    let (authority, client) = issued(&params("conector"));
+    let stranger = self_made("otro");
+    let meet = async |shown: Option<&Identity>| {
+        let (url, serving) = serving_known(&server, Some(&authority));
+        let tls_client = shown.map(|identity| ClientIdentity {
+            certificate_pem: identity.certificate.pem().into_bytes(),
+            key_pem: Secret::new(identity.key.serialize_pem()),
+        });
+        let tls_ca_pem = Some(server.certificate.pem().into_bytes());
+        let answer = post(DeliveryConfig { tls_client, tls_ca_pem, ..config(url) }).await;
+        assert_eq!(serving.join().unwrap(), answer.verdict == Verdict::Acknowledged);
+        summary(&answer)
+    };
+    assert_eq!(meet(Some(&client)).await, "acknowledged");
+    assert_eq!(meet(None).await, "halt tls_client_certificate");
+    assert_eq!(meet(Some(&stranger)).await, "halt tls_client_certificate");
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use normalizer::StatusChange;
-use tablero::{Fault, Tablero, TableroConfig};
+use tablero::{Fault, Tablero, TableroConfig, TlsIdentity};
 
+use super::certificates::{issued, params};
 use super::{PATIENCE, SHORT, config, summary};
-use crate::{Delivery, DeliveryConfig, Secret};
+use crate::{ClientIdentity, Delivery, DeliveryConfig, Secret};
 
 fn changes(count: usize) -> impl Iterator<Item = StatusChange> {
     (0..count).map(|number| StatusChange {
@@ -45,7 +46,11 @@ async fn every_fault_of_the_simulator_has_its_verdict_and_tells_whether_the_batc
         ("429", "retry too_many_requests", 0),
         ("400", "refused refused", 0),
         ("413", "too-large too_large", 0),
+        ("422", "refused refused", 0),
+        ("502", "retry server_error", 0),
+        ("no-certificate", "halt proxy_refused", 0),
         ("401", "halt unauthorized", 0),
+        ("403", "halt forbidden", 0),
         ("404", "halt not_found", 0),
         ("html", "retry html_answer", 0),
         ("empty", "retry empty_answer", 0),
@@ -62,6 +67,8 @@ async fn every_fault_of_the_simulator_has_its_verdict_and_tells_whether_the_batc
         ("x-road-access-denied", "halt x_road_access_denied", 0),
         ("x-road-network-error", "retry x_road_network", 0),
         ("x-road-timeout", "retry x_road_io", 0),
+        ("x-road=server.clientproxy.invalid_client_identifier", "halt x_road_client_identifier", 0),
+        ("x-road-after-store=Server.ServerProxy.ServiceFailed.HttpError", "retry x_road_service_failed", 1),
         ("huge-answer", "retry unreadable_answer", 1),
     ];
     assert_eq!(cases.len(), Fault::all().count());
@@ -75,6 +82,45 @@ async fn every_fault_of_the_simulator_has_its_verdict_and_tells_whether_the_batc
         assert_eq!(summary(&delivery.post(batch(&delivery, 2)).await), expected, "{fault}");
         assert_eq!(tablero.summary().batches, batches, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn the_services_are_those_that_the_dashboard_lists() {
+    let listed = async |services: &[&str]| {
+        let services = services.iter().map(|id| (*id).to_owned()).collect();
+        let tablero = Tablero::start(TableroConfig { services, ..TableroConfig::default() }).await.unwrap();
+        let listed = Delivery::new(config(tablero.url())).unwrap().services().await;
+        assert_eq!(tablero.summary().attempts, 0, "no record is sent");
+        listed.map(|ids| ids.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(listed(&["102", "101"]).await, Some(vec!["101".to_owned(), "102".to_owned()]));
+    assert_eq!(listed(&[]).await, None);
+}
+
+#[tokio::test]
+async fn the_simulator_rehearses_certificates_of_both_sides() {
+    let (server_authority, server) = issued(&params("127.0.0.1"));
+    let (client_authority, client) = issued(&params("conector"));
+    let tls = TlsIdentity {
+        certificate_pem: server.certificate.pem().into_bytes(),
+        key_pem: server.key.serialize_pem().into_bytes(),
+        clients_pem: Some(client_authority.into_bytes()),
+    };
+    let tablero = Tablero::start(TableroConfig { tls: Some(tls), ..TableroConfig::default() }).await.unwrap();
+    let known = ClientIdentity {
+        certificate_pem: client.certificate.pem().into_bytes(),
+        key_pem: Secret::new(client.key.serialize_pem()),
+    };
+    let trusted = || Some(server_authority.clone().into_bytes());
+    let meet = async |tls_ca_pem, tls_client| {
+        let config = DeliveryConfig { tls_ca_pem, tls_client, ..config(tablero.url()) };
+        let delivery = Delivery::new(config).unwrap();
+        summary(&delivery.post(batch(&delivery, 1)).await)
+    };
+    assert_eq!(meet(trusted(), Some(known.clone())).await, "acknowledged");
+    assert_eq!(meet(None, Some(known)).await, "halt tls_certificate");
+    assert_eq!(meet(trusted(), None).await, "halt tls_client_certificate");
+    assert_eq!(tablero.summary().records, 1);
 }
 
 #[tokio::test]

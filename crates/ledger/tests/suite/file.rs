@@ -1,13 +1,13 @@
-//! The ledger's file: who may open it, what it says when it cannot be opened, and older versions of it.
+//! The ledger's file: who may open it, and what it says when it cannot be opened.
 
 use std::fs;
 use std::path::Path;
 
-use ledger::{FlushKind, Ledger, LedgerErrorKind, LedgerReader};
+use ledger::{Ledger, LedgerErrorKind, LedgerReader};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::arrange::{Desk, candidate, change, open, record};
+use crate::arrange::{Desk, change, open, record};
 
 fn file(dir: &Path) -> std::path::PathBuf {
     dir.join("ledger.sqlite")
@@ -47,6 +47,23 @@ fn a_reader_without_a_ledger_says_so_and_makes_none() {
     assert_eq!(error.kind(), LedgerErrorKind::Missing);
     assert_eq!(error.to_string(), format!("no ledger in {}", dir.path().display()));
     assert!(!file(dir.path()).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_opens_the_ledger_its_files_belong_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let dir = TempDir::new().unwrap();
+    // Only root may give the folder away; for everybody else it is theirs, and so are the files.
+    drop(chown(dir.path(), Some(65_534), Some(65_534)));
+    let owner = fs::metadata(dir.path()).unwrap().uid();
+    let mut desk = Desk { ledger: open(dir.path()), dir };
+    desk.commit(vec![record("101 A 9")]);
+    let files: Vec<_> = fs::read_dir(desk.dir.path()).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(files.len(), 4, "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().uid(), owner, "{file:?}");
+    }
 }
 
 #[cfg(unix)]
@@ -118,19 +135,4 @@ fn a_ledger_of_a_newer_version_is_refused() {
         assert_eq!(error.kind(), LedgerErrorKind::NewerSchema);
         assert!(error.to_string().contains("version 99"), "{error}");
     }
-}
-
-#[test]
-fn a_ledger_of_version_1_is_brought_up_to_date() {
-    let dir = TempDir::new().unwrap();
-    let old = Connection::open(file(dir.path())).unwrap();
-    old.execute_batch(include_str!("version_1.sql")).unwrap();
-    drop(old);
-    let mut desk = Desk { ledger: open(dir.path()), dir };
-    assert_eq!(desk.ledger.checkpoint().unwrap().unwrap().position.as_str(), "0/16B3748");
-    assert_eq!(desk.ledger.captured_changes().unwrap(), 4);
-    desk.commit(vec![candidate("101 A 3"), candidate("101 B 9")]);
-    // A repeats what the old ledger knew, B's batch was pending there, C was in its delta.
-    assert_eq!(desk.flush(FlushKind::Delta, false), [vec!["101 B 3"], vec!["101 C 9", "101 B 9"]]);
-    assert_eq!(desk.ledger.quarantine_counts().unwrap().rows, 1);
 }

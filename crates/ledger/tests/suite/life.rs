@@ -16,6 +16,7 @@ use crate::actions::{Action, KEYS, REQUESTS, Row, TableRows, action};
 use crate::arrange::{
     Desk, EVER, Lines, NOW, captured, change, checkpoint, key, lines, page, piece, rejected,
 };
+use crate::audit::audit;
 use crate::model::{Event, Kind, Model, Record, Request, TableRow};
 
 proptest! {
@@ -415,6 +416,30 @@ impl Life {
         }
         assert_eq!(self.desk().ledger.delta().unwrap().records, 0);
         self.check_order();
+        self.check_audit();
+    }
+
+    /// A table that says what is known does not differ; one that says otherwise of one request differs in that.
+    fn check_audit(&mut self) {
+        let copied = "SELECT count(*) FROM copy WHERE kind = 0 AND state = 2";
+        let ledger = rusqlite::Connection::open(self.desk().dir.path().join("ledger.sqlite")).unwrap();
+        if ledger.query_row(copied, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+            return;
+        }
+        let known: Vec<_> = self.model.statuses().collect();
+        let table = |altered: Option<usize>| {
+            let status = |place, status| if altered == Some(place) { 20 } else { status };
+            let rows = known.iter().enumerate();
+            let rows = rows.map(|(place, (request, known))| self.change(*request, status(place, *known), 0));
+            page(&rows.collect::<Vec<_>>())
+        };
+        let tables: Vec<_> = (0..known.len()).map(|place| table(Some(place))).collect();
+        let (same, requests) = (table(None), known.clone());
+        assert_eq!(audit(self.desk(), &same).differences, Vec::<String>::new());
+        for (table, (request, status)) in tables.iter().zip(requests) {
+            let found = format!("different {} {status} 20", REQUESTS[request].1);
+            assert_eq!(audit(self.desk(), table).differences, [found]);
+        }
     }
 
     fn check_counts(&mut self) {

@@ -5,6 +5,8 @@ mod actions;
 #[cfg(test)]
 mod arrange;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod crash;
@@ -26,3 +28,7 @@ mod model;
 mod pruning;
 #[cfg(test)]
 mod quarantine;
+#[cfg(test)]
+mod shards;
+#[cfg(test)]
+mod versions;

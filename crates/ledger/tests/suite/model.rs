@@ -303,6 +303,11 @@ impl Model {
         }
     }
 
+    /// The last known statuses; of requests whose row was rejected there is none.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (Request, u8)> {
+        self.known.iter().map(|(request, known)| (*request, known.status)).filter(|(_, status)| *status > 0)
+    }
+
     /// Whether a record of the request came into the log behind `seq`.
     pub(crate) fn has_record_behind(&self, request: Request, seq: i64) -> bool {
         self.records.iter().any(|record| record.request == request && record.seq > seq)

@@ -87,7 +87,8 @@ fn access(dir: &Path, owner_of_ours: Option<u32>) -> Finding {
         let why = "the ledger holds records of citizens' requests, which others on this machine could read";
         return Finding::warning(CODE, what, why).mended_by(format!("chmod 700 {shown}"));
     }
-    if let Some(us) = owner_of_ours.filter(|us| *us != uid) {
+    // What root makes there is given to the folder's owner.
+    if let Some(us) = owner_of_ours.filter(|us| *us != uid && *us != 0) {
         let what = format!("[ledger] dir {shown} belongs to user {uid}, and this command runs as user {us}");
         let why = "files that this command makes there may be unreadable for the daemon";
         return Finding::warning(CODE, what, why).mended_by("run bitacora as the user that owns the folder");
@@ -122,6 +123,9 @@ fn content(dir: &Path) -> Option<Finding> {
     match LedgerReader::open(dir) {
         Ok(_) => Some(Finding::pass(CODE, "the ledger in it can be read")),
         Err(error) if error.kind() == LedgerErrorKind::Missing => None,
+        Err(error) if error.kind() == LedgerErrorKind::OlderSchema => {
+            Some(Finding::pass(CODE, format!("{error}: the next start does that, and keeps everything")))
+        }
         Err(error) => {
             let why = "the daemon would not start with it";
             let finding = Finding::error(CODE, error.to_string(), why);

@@ -117,6 +117,12 @@ fn next_flush(config: &Config, now: DateTime<Utc>) -> Finding {
         span(waiting),
         next.with_timezone(&zone).format("%Y-%m-%d %H:%M")
     );
+    if let Some(window) = config.delivery.window.filter(|window| !window.contains(next)) {
+        let opens = window.opens_after(next).with_timezone(&zone).format("%Y-%m-%d %H:%M");
+        let what = format!("{what}, while [delivery] window is closed");
+        let why = format!("nothing is sent before it opens, at {opens}");
+        return Finding::warning(CODE, what, why).mended_by("let the window hold the times of [schedule]");
+    }
     let too_rare = match config.schedule.flushes.times() {
         Times::Every(every) => *every > DAY,
         Times::Cron(_) => waiting > DAY,
