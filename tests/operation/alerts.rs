@@ -1,4 +1,4 @@
-//! Who is told of what: a webhook hears of a halted delivery, once, also after a restart, and of its end.
+//! Who is told of what: a webhook hears of a test and of quarantine, once, also after a restart.
 
 use std::sync::{Arc, Mutex};
 

@@ -190,7 +190,11 @@ impl DeliveryLoop {
         let tell = move |progress| {
             told.try_send(progress).ok();
         };
-        self.courier.flush(&tell).await
+        let report = self.courier.flush(&tell).await;
+        if report.is_ok() {
+            self.health.clear("flush");
+        }
+        report
     }
 
     async fn backfill_need(&mut self) -> Result<BackfillNeed, PipelineError> {

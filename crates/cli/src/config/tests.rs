@@ -43,6 +43,7 @@ fn parse_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Config, Confi
     let variable = |name: &str| match name {
         "PASSWORD" => Some(OsString::from("s3cret")),
         "KEY" => Some(OsString::from("k-123")),
+        "TOKEN" => Some(OsString::from("0123456789abcdef")),
         "TWO_LINES" => Some(OsString::from("one\ntwo")),
         "EMPTY" => Some(OsString::new()),
         _ => None,
@@ -61,7 +62,7 @@ fn the_configurations_of_the_rehearsal_with_docker_are_whole() {
         include_str!("../../../../packaging/compose/mysql.toml"),
         include_str!("../../../../packaging/compose/mariadb.toml"),
     ] {
-        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD");
+        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD").replace("BITACORA_STATUS_TOKEN", "TOKEN");
         parse(&text).unwrap_or_else(|error| panic!("{error}"));
     }
 }
