@@ -95,6 +95,14 @@ impl Chromium {
         }
     }
 
+    /// Presses the key Enter where the focus is.
+    pub(super) async fn press_enter(&mut self) {
+        let mut press = json!({"type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13});
+        self.order("Input.dispatchKeyEvent", press.clone()).await;
+        press["type"] = json!("keyUp");
+        self.order("Input.dispatchKeyEvent", press).await;
+    }
+
     /// What the browser wrote into its console, such as content that the page's own policy forbids.
     pub(super) fn complaints(&self) -> &[String] {
         &self.complaints
@@ -102,7 +110,10 @@ impl Chromium {
 
     /// Takes a picture of the whole page.
     pub(super) async fn picture(&mut self, path: &Path) {
-        let taken = self.order("Page.captureScreenshot", json!({"captureBeyondViewport": true})).await;
+        let height = self.value("document.documentElement.scrollHeight").await;
+        let whole = json!({"x": 0, "y": 0, "width": PHONE.0, "height": height, "scale": 1});
+        let asked = json!({"captureBeyondViewport": true, "clip": whole});
+        let taken = self.order("Page.captureScreenshot", asked).await;
         // The picture comes in base64, which the shell's own tool reads.
         let mut decoder = Command::new("sh")
             .args(["-c", "base64 -d >\"$0\""])
