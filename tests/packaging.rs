@@ -69,6 +69,7 @@ fn the_package_holds_all_that_an_institution_needs() {
         ("usr/share/fish/vendor_completions.d/bitacora.fish", 0o644),
         ("usr/share/doc/bitacora/docs/es/primer-dia.md", 0o644),
         ("usr/share/doc/bitacora/docs/en/first-day.md", 0o644),
+        ("usr/share/doc/bitacora/docs/monitoring/alert-rules.yml", 0o644),
         ("etc/bitacora", 0o755),
         ("etc/bitacora/secrets", 0o700),
         ("DEBIAN/postinst", 0o755),

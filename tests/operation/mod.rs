@@ -1,5 +1,7 @@
 //! Commands, status and ledger, as an operator meets them.
 //!
+//! - `alerts`: who is told of what
+//! - `browser`: the status page as people use it
 //! - `commands`: `init`, `check`, `tablero`, exit statuses
 //! - `explain`: the life of one request
 //! - `quarantine`: what could not be sent
@@ -7,6 +9,8 @@
 //! - `supervised`: the daemon under a service manager
 //! - `uninstall`: taking the connector out of the database
 
+mod alerts;
+mod browser;
 mod commands;
 mod explain;
 mod quarantine;

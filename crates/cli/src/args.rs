@@ -69,8 +69,10 @@ pub enum Command {
     /// on sample rows, the dashboard's endpoint (no record is sent), the ledger's folder, the schedule and
     /// the clock. Every finding says what is wrong, why it matters, and the exact command that mends it.
     /// Exit status 1 when anything stands in the way.
-    #[command(after_help = "Examples:\n  bitacora check\n  bitacora check --json | jq '.findings[] | \
-                            select(.severity == \"error\")'")]
+    #[command(
+        after_help = "Examples:\n  bitacora check\n  bitacora check --alerts\n  bitacora check --json | jq '.findings[] | \
+                            select(.severity == \"error\")'"
+    )]
     Check(CheckArgs),
     /// Send the history, once
     ///
@@ -203,6 +205,9 @@ pub struct SetupArgs {
 /// `bitacora check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
+    /// Send a test message by every channel of the configuration's section alerts as well
+    #[arg(long)]
+    pub alerts: bool,
     /// Print the findings as one JSON object
     #[arg(long)]
     pub json: bool,

@@ -10,8 +10,8 @@ use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
 use normalizer::{Table, Tables};
 use pipeline::{
-    CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, Parts, Pipeline, PipelineError,
-    Settings, UpkeepSettings,
+    CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, LookoutSettings, Parts, Pipeline,
+    PipelineError, Settings, UpkeepSettings,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -209,6 +209,10 @@ fn settings(config: &Config, mode: &Mode) -> Settings {
             disk_free_bytes_min: config.ledger.min_free,
         },
         schedule: config.schedule.flushes.clone(),
+        lookout: LookoutSettings {
+            behind_after: config.alerts.behind_after,
+            acknowledged_by: config.alerts.acknowledged_by.clone(),
+        },
     }
 }
 

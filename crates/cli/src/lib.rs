@@ -9,10 +9,12 @@
 //! - `daemon`: the product put together from a configuration
 //! - `engine`: whichever engine the configuration names
 //! - `control`: how commands reach a running daemon
+//! - `alerting`: from what stands to the channels of `[alerts]`
 //! - `serve`: status page, health and metrics
 //! - `service_manager`: what systemd is told
 //! - `logging`, `stop`: log lines and signals
 
+mod alerting;
 pub mod args;
 mod commands;
 pub mod config;

@@ -256,6 +256,17 @@ impl Queries {
         Ok(self.connection.prepare_cached(&sql)?.query_row([kind], read).optional()?)
     }
 
+    /// When a flush of the delta last ended with everything acknowledged that is not in quarantine, in microseconds
+    /// since the epoch.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn last_acknowledged_at(&self) -> Result<Option<i64>, LedgerError> {
+        let sql = "SELECT max(finished_at) FROM flush WHERE kind = ?1 AND result IN (?2, ?3)";
+        let parameters = params![FlushKind::Delta, FlushResult::Acknowledged, FlushResult::Partial];
+        Ok(self.connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+    }
+
     /// The newest flushes of all kinds, newest first.
     ///
     /// # Errors

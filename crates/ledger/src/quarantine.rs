@@ -151,6 +151,19 @@ impl Queries {
         Ok(counts.collect::<Result<_, _>>()?)
     }
 
+    /// How many items are in quarantine for each reason, by its stable name, the most frequent first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn quarantine_reasons(&self, limit: u32) -> Result<Vec<(QuarantineKind, String, u64)>, LedgerError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT kind, code, count(*) FROM quarantine WHERE state = 0 GROUP BY kind, code \
+             ORDER BY count(*) DESC, kind, code LIMIT ?1",
+        )?;
+        let reasons = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(reasons.collect::<Result<Vec<_>, _>>()?)
+    }
+
     /// Items in quarantine after the item `after` (0 for the first), oldest first; of one kind, or of both.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::ledger_thread::LedgerThread;
 use crate::schedule::Schedule;
 
 /// The moment from which a ledger that has never flushed counts its schedule.
-const NOTE_SCHEDULED_FROM: &str = "scheduled_from";
+pub(crate) const NOTE_SCHEDULED_FROM: &str = "scheduled_from";
 
 /// The clock is read at least this often: a machine that slept, or a clock that was set, must not delay a
 /// flush by more.
@@ -163,6 +163,7 @@ impl DeliveryLoop {
         tracing::info!("flush begins");
         match self.courier.flush(&|_| {}).await {
             Ok(report) => {
+                self.health.clear("flush");
                 tracing::info!(
                     result = ?report.result,
                     records = report.records,
@@ -189,7 +190,11 @@ impl DeliveryLoop {
         let tell = move |progress| {
             told.try_send(progress).ok();
         };
-        self.courier.flush(&tell).await
+        let report = self.courier.flush(&tell).await;
+        if report.is_ok() {
+            self.health.clear("flush");
+        }
+        report
     }
 
     async fn backfill_need(&mut self) -> Result<BackfillNeed, PipelineError> {

@@ -149,7 +149,7 @@ impl Health {
     }
 
     /// Raises an alert; one that stands already keeps its moment and is not logged again.
-    pub(crate) fn raise(&self, code: &'static str, what: String, hint: Option<String>) {
+    pub fn raise(&self, code: &'static str, what: String, hint: Option<String>) {
         self.update(|inner| {
             let since = inner.alerts.get(code).map_or_else(Utc::now, |standing| standing.since);
             if inner.alerts.get(code).is_none_or(|standing| standing.what != what) {
@@ -160,7 +160,7 @@ impl Health {
     }
 
     /// Takes an alert back once its cause has passed.
-    pub(crate) fn clear(&self, code: &'static str) {
+    pub fn clear(&self, code: &'static str) {
         self.update(|inner| {
             if inner.alerts.remove(code).is_some() {
                 tracing::info!(alert = code, "alert is over");

@@ -27,6 +27,7 @@
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
 //! - [`upkeep`]: settling, pruning, disk budget
+//! - `lookout`: what calls for attention though nothing failed
 //! - [`health`]: what is going on, as others may see it
 //! - `pulse`: whether the loops still turn
 
@@ -44,6 +45,7 @@ mod hours;
 mod ingest;
 mod lanes;
 mod ledger_thread;
+mod lookout;
 mod pace;
 mod pipeline;
 mod pulse;
@@ -66,6 +68,6 @@ pub use ledger_thread::LedgerThread;
 pub use pipeline::{BackfillRange, Deliveries, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
-pub use settings::{CaptureSettings, DeliverySettings, GroupBy, Settings, UpkeepSettings};
-pub use status::{Status, status};
+pub use settings::{CaptureSettings, DeliverySettings, GroupBy, LookoutSettings, Settings, UpkeepSettings};
+pub use status::{LastFlush, Status, status};
 pub use window::Window;

@@ -22,6 +22,7 @@ use crate::delivery_loop::{BackfillNews, DeliveryLoop, Job};
 use crate::error::PipelineError;
 use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
+use crate::lookout::{Lookout, recall};
 use crate::pulse::{Pulse, expect_alive};
 use crate::quarantine::{RetryReport, retry_quarantine};
 use crate::room::Room;
@@ -85,12 +86,17 @@ impl Pipeline {
     /// Starts all loops.
     ///
     /// # Errors
-    /// When the ledger was filled with other rows than the tables are said to hold, or cannot be written; when the
+    /// When the ledger was filled with other rows than the tables are said to hold, or cannot be read or written; when the
     /// operating system gives no thread for it.
     pub fn start<S: Source>(parts: Parts<S>, engine: &'static str) -> Result<Self, PipelineError> {
         let Parts { source, tables, mut ledger, ledger_dir, delivery, settings, deliveries: what } = parts;
         let declared = ledger.declare_tables(Arc::new(tables))?;
-        let (ledger, health) = (LedgerThread::start(ledger)?, Health::default());
+        let health = Health::default();
+        if what == Deliveries::OnSchedule {
+            // Before any loop could find out that it is over.
+            recall(&ledger, &health)?;
+        }
+        let ledger = LedgerThread::start(ledger)?;
         let (stop, captured, copy_asked) =
             (CancellationToken::new(), Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (room, pulse) = (Room::new(settings.upkeep.ledger_bytes_max), Pulse::default());
@@ -117,11 +123,20 @@ impl Pipeline {
         let courier =
             Courier::new(ledger.clone(), Arc::new(delivery), settings.delivery, health.clone(), stop.clone());
         let schedule = Some(settings.schedule).filter(|_| what == Deliveries::OnSchedule);
+        let lookout = schedule.clone().map(|schedule| Lookout {
+            ledger: ledger.clone(),
+            health: health.clone(),
+            schedule,
+            settings: settings.lookout,
+        });
         let (deliveries, jobs, news) = DeliveryLoop::new(courier, ledger.clone(), health.clone(), schedule);
         let mut tasks = JoinSet::new();
         tasks.spawn(capture.watch_retention(stop.clone()));
         tasks.spawn(capture.run(stop.clone()));
         tasks.spawn(upkeep.run(stop.clone()));
+        if let Some(lookout) = lookout {
+            tasks.spawn(lookout.run(stop.clone()));
+        }
         if what != Deliveries::None {
             tasks.spawn(deliveries.run(stop.clone()));
         }

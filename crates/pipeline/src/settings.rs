@@ -18,6 +18,17 @@ pub struct Settings {
     pub upkeep: UpkeepSettings,
     /// When the delta is flushed.
     pub schedule: Schedule,
+    /// What calls for attention though nothing failed.
+    pub lookout: LookoutSettings,
+}
+
+/// What calls for attention though nothing failed.
+#[derive(Debug, Clone)]
+pub struct LookoutSettings {
+    /// How far behind the database the ledger may be.
+    pub behind_after: Duration,
+    /// The time of day by which a flush that was due must have been acknowledged; `None` for no such time.
+    pub acknowledged_by: Option<Schedule>,
 }
 
 /// How the log is read and the table copied.

@@ -94,6 +94,8 @@ impl Upkeep {
     /// not even empty itself.
     async fn measure(&self) -> Result<(), PipelineError> {
         let bytes = self.ledger.call(|ledger| ledger.size_when_settled()).await?;
+        // The ledger answers again.
+        self.health.clear("ledger");
         let over = self
             .room
             .exceeded_by(bytes)

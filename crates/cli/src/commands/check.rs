@@ -10,6 +10,7 @@ use change::{Finding, Row, Source};
 use chrono::{DateTime, Utc};
 use normalizer::Tables;
 
+use crate::alerting;
 use crate::args::CheckArgs;
 use crate::config::{Config, ConfigError, Secrets};
 use crate::daemon;
@@ -32,7 +33,10 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, F
         }
         Err(error) => return Err(error.into()),
     };
-    let report = look_at(&config).await?;
+    let mut report = look_at(&config).await?;
+    if args.alerts {
+        report.add("Alerts", alerting::trial(&config).await);
+    }
     terminal::say(&if args.json { report.json() } else { report.text() })?;
     Ok(if report.is_ok() { Exit::Done } else { Exit::Failed })
 }

@@ -15,6 +15,7 @@ mod status;
 mod tablero;
 mod uninstall;
 
+pub(crate) use flush::status_name;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Cli, Command, Global};

@@ -4,6 +4,7 @@ use change::Position;
 use pipeline::Deliveries;
 
 use super::Context;
+use crate::alerting;
 use crate::args::RunArgs;
 use crate::config::Secrets;
 use crate::daemon::{Daemon, Mode, hold};
@@ -21,9 +22,13 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
         Some(address) => Some(serve::listen(address).await?),
         None => None,
     };
+    let herald = alerting::herald(&config, alerting::memory(&ledger)?.as_deref())?;
     let mut daemon = Daemon::start(&config, ledger, mode, &context.stop).await?;
     if let Some(listener) = listener {
-        serve::start(listener, daemon.pipeline.requests(), context.stop.clone());
+        serve::start(listener, &config, daemon.pipeline.requests(), context.stop.clone());
+    }
+    if let Some(herald) = herald {
+        alerting::start(herald, daemon.pipeline.requests(), context.stop.clone());
     }
     tracing::info!("bitacora {} runs", env!("CARGO_PKG_VERSION"));
     let manager = ServiceManager::of_environment();

@@ -104,6 +104,12 @@ impl Config {
         Self::parse(&text, path, &|name| std::env::var_os(name), secrets)
     }
 
+    /// Which connector this is, for people: database and table.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{} {}", self.source.database, self.source.table)
+    }
+
     /// Reads `text` as if it stood in the file at `path`, with `variable` as the environment.
     ///
     /// # Errors
@@ -151,7 +157,7 @@ fn read<'t>(reader: &Reader<'_>, document: &'t DeTable<'t>, path: &Path) -> Opti
     let floor = backfill.as_ref().map_or_else(earliest, |backfill| backfill.from);
     let tables = tables::read(&root, &source_section, floor, zone);
     let ledger = ledger::read(&root.required_section("ledger"));
-    let alerts = alerts::read(&root.section("alerts"));
+    let alerts = alerts::read(&root.section("alerts"), zone);
     let status = status::read(&root.section("status"));
     Some(Config {
         path: path.to_owned(),

@@ -43,6 +43,7 @@ fn parse_in(folder: &Path, text: &str, secrets: Secrets) -> Result<Config, Confi
     let variable = |name: &str| match name {
         "PASSWORD" => Some(OsString::from("s3cret")),
         "KEY" => Some(OsString::from("k-123")),
+        "TOKEN" => Some(OsString::from("0123456789abcdef")),
         "TWO_LINES" => Some(OsString::from("one\ntwo")),
         "EMPTY" => Some(OsString::new()),
         _ => None,
@@ -61,7 +62,7 @@ fn the_configurations_of_the_rehearsal_with_docker_are_whole() {
         include_str!("../../../../packaging/compose/mysql.toml"),
         include_str!("../../../../packaging/compose/mariadb.toml"),
     ] {
-        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD");
+        let text = text.replace("BITACORA_DB_PASSWORD", "PASSWORD").replace("BITACORA_STATUS_TOKEN", "TOKEN");
         parse(&text).unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -184,8 +185,15 @@ fn every_key_of_the_interface_is_read() {
     assert_eq!(config.backfill.rows_per_second, Some(5000));
     assert_eq!(config.ledger.dir, folder.path().join("ledger"));
     assert_eq!(config.ledger.max_size, Some(20 << 30));
-    assert_eq!(config.alerts.email.unwrap().to, ["a@example.org", "b@example.org"]);
+    assert_eq!(config.alerts.behind_after, Duration::from_secs(1800));
+    assert!(config.alerts.acknowledged_by.is_some());
+    assert_eq!(config.alerts.repeat_every, Duration::from_secs(21_600));
+    assert_eq!(config.alerts.language, ::alerts::Language::English);
+    let email = config.alerts.email.unwrap();
+    assert_eq!(email.to, ["a@example.org", "b@example.org"]);
+    assert_eq!(email.tls_ca.unwrap().path, folder.path().join("ca.pem"));
     assert_eq!(config.status.listen, None);
+    assert_eq!(config.status.token, Some(Secret::new("k-123-0123456789abc")));
 }
 
 #[test]
@@ -419,7 +427,11 @@ fn mistakes_in_the_other_sections() {
         ("ledger", "max_size = \"1MiB\""),
         ("alerts", "webhook = \"example.org\""),
         ("alerts", "email = { smtp = \"smtp://mail.example\", from = \"me\" }"),
+        ("alerts", "acknowledged_by = \"6am\""),
+        ("alerts", "language = \"fr\""),
         ("status", "listen = \"localhost\""),
+        ("status", "listen = \"0.0.0.0:9187\""),
+        ("status", "token = \"secret\""),
         ("status", "port = 9187"),
     ]);
     insta::assert_snapshot!(messages);

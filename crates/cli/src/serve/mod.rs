@@ -1,24 +1,43 @@
 //! What others may see of a running daemon: the status page, its JSON, health and metrics.
 //!
-//! Everything here is read-only, and says nothing about single requests.
+//! Everything here is read-only. Single requests are shown on this machine, or to those who have the token.
+//!
+//! # Layout
+//! - `page`, `html`: the page
+//! - `overview`: what the page shows beyond the status
+//! - `metrics`: the status for Prometheus
+//! - `guard`: who may see what
 
+mod guard;
+mod html;
 mod metrics;
+mod overview;
 mod page;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::extract::State;
+use alerts::Language;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use pipeline::{Requests, SourceState};
+use chrono_tz::Tz;
+use pipeline::{PipelineError, Requests, SourceState, Status};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::exit::Failure;
-use page::Language;
+use guard::Guard;
+use overview::Archive;
+use page::View;
+
+/// A longer id than any institution's; the dashboard takes no longer one either.
+const REQUEST_ID_BYTES_MAX: usize = 200;
 
 /// Listens on `listen`, before anything else is touched: an address that is taken must not leave a slot behind.
 pub(crate) async fn listen(listen: SocketAddr) -> Result<TcpListener, Failure> {
@@ -28,20 +47,26 @@ pub(crate) async fn listen(listen: SocketAddr) -> Result<TcpListener, Failure> {
             .for_the_data("nothing was read and nothing was sent")
             .with_hint("stop the program that has it, or choose another address in `[status] listen`")
     };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    if !bound.ip().is_loopback() {
-        tracing::warn!(address = %bound, "the status page can be read from other machines, without a password");
-    }
-    Ok(listener)
+    TcpListener::bind(listen).await.map_err(failed)
 }
 
 /// Serves on `listener` until `stop`.
-pub(crate) fn start(listener: TcpListener, requests: Requests, stop: CancellationToken) {
-    if let Ok(bound) = listener.local_addr() {
+pub(crate) fn start(listener: TcpListener, config: &Config, requests: Requests, stop: CancellationToken) {
+    let bound = listener.local_addr();
+    if let Ok(bound) = &bound {
         tracing::info!(page = %format_args!("http://{bound}/"), "the status page is served");
     }
-    let router = router(requests);
+    let site = Site {
+        requests,
+        archive: Archive::new(config.ledger.dir.clone()).into(),
+        guard: Arc::new(Guard {
+            is_loopback: bound.is_ok_and(|bound| bound.ip().is_loopback()),
+            token: config.status.token.clone(),
+        }),
+        zone: config.schedule.zone,
+        source: config.label().into(),
+    };
+    let router = router(site);
     tokio::spawn(async move {
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = serving.await {
@@ -50,53 +75,96 @@ pub(crate) fn start(listener: TcpListener, requests: Requests, stop: Cancellatio
     });
 }
 
-fn router(requests: Requests) -> Router {
+/// What all answers are made of.
+#[derive(Clone)]
+struct Site {
+    requests: Requests,
+    archive: Arc<Archive>,
+    guard: Arc<Guard>,
+    zone: Tz,
+    /// Which connector this is.
+    source: Arc<str>,
+}
+
+fn router(site: Site) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/request", get(page))
         .route("/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .layer(map_response(secured))
-        .with_state(requests)
+        .layer(from_fn_with_state(site.guard.clone(), guard::protect))
+        .with_state(site)
 }
 
-async fn secured(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// What a page is asked for with.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    lang: Option<String>,
+    /// The request to be looked up.
+    id: Option<String>,
+}
+
+async fn page(State(site): State<Site>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let language = match asked.lang.as_deref() {
+        Some("es") => Language::Spanish,
+        Some("en") => Language::English,
+        _ => page::preferred(headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok())),
+    };
+    let id =
+        asked.id.as_deref().map(str::trim).filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
+    if id.is_some() && !site.guard.trusts(&headers) {
+        return guard::unauthorized();
+    }
+    let status = match site.status(&headers).await {
+        Ok(status) => status,
+        Err(error) => return unavailable(&error.to_string()),
+    };
+    let life = match id {
+        Some(id) => Some((id, site.archive.life(id.to_owned()).await)),
+        None => None,
+    };
+    let overview = site.archive.overview().await;
+    let view = View { status: &status, overview: &overview, zone: site.zone, source: &site.source, life };
+    let nonce = format!("{:032x}", rand::random::<u128>());
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; \
+         img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    );
+    let mut response = Html(page::render(&view, language, &nonce)).into_response();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     response
 }
 
-async fn page(State(requests): State<Requests>, headers: HeaderMap) -> Response {
-    let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    match requests.status().await {
-        Ok(status) => Html(page::render(&status, Language::preferred(asked))).into_response(),
-        Err(error) => unavailable(&error.to_string()),
+impl Site {
+    /// The state, without what may quote a record where the visitor may not see one.
+    async fn status(&self, headers: &HeaderMap) -> Result<Status, PipelineError> {
+        let status = self.requests.status().await?;
+        Ok(if self.guard.trusts(headers) { status } else { guard::without_records(status) })
     }
 }
 
-async fn status(State(requests): State<Requests>) -> Response {
-    match requests.status().await {
+async fn status(State(site): State<Site>, headers: HeaderMap) -> Response {
+    match site.status(&headers).await {
         Ok(status) => Json(status).into_response(),
         Err(error) => unavailable(&error.to_string()),
     }
 }
 
 /// Ready means that what commits now is captured now.
-async fn ready(State(requests): State<Requests>) -> Response {
-    let state = requests.health().view().state;
+async fn ready(State(site): State<Site>) -> Response {
+    let state = site.requests.health().view().state;
     match state {
         SourceState::Streaming => "streaming\n".into_response(),
         other => unavailable(&format!("{other:?}").to_lowercase()),
     }
 }
 
-async fn metrics(State(requests): State<Requests>) -> Response {
-    match requests.status().await {
+async fn metrics(State(site): State<Site>) -> Response {
+    match site.requests.status().await {
         Ok(status) => {
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             ([(header::CONTENT_TYPE, kind)], metrics::render(&status)).into_response()

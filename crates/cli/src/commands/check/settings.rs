@@ -30,16 +30,11 @@ pub(super) fn look_at(config: &Config) -> Vec<Finding> {
         let why = "a batch whose answer comes too late is sent again, so the dashboard may see it twice";
         findings.push(Finding::warning("delivery_timeout", what, why).mended_by("timeout = \"90s\""));
     }
-    if config.alerts.webhook.is_some() || config.alerts.email.is_some() {
-        let what = "[alerts] names a webhook or e-mail, which this version does not send to";
-        let why = "alerts show in the log, on the status page and in `bitacora status` only";
-        findings.push(
-            Finding::warning("alerts", what, why).mended_by("watch /healthz or /metrics of [status] listen"),
-        );
-    }
+    findings.extend(webhook_in_the_clear(config));
     if let Some(listen) = config.status.listen.filter(|listen| !listen.ip().is_loopback()) {
         let what = format!("[status] listen is {listen}, which other machines can reach");
-        let why = "the status page has no password; it shows counts and positions, no records";
+        let why =
+            "the page has no encryption of its own: its token and what it shows can be read on the network";
         findings.push(Finding::warning("status_listen", what, why).mended_by("listen = \"127.0.0.1:9187\""));
     }
     if findings.is_empty() {
@@ -73,6 +68,17 @@ fn delivery_in_the_clear(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning("tls_insecure", what, why).mended_by(mend));
     }
     findings
+}
+
+fn webhook_in_the_clear(config: &Config) -> Option<Finding> {
+    let url = reqwest::Url::parse(config.alerts.webhook.as_ref()?.expose()).ok()?;
+    if url.scheme() != "http" || url.host_str().is_none_or(is_local) {
+        return None;
+    }
+    // The rest of the address may hold a key.
+    let what = format!("[alerts] webhook is an http address on {}", url.host_str().unwrap_or_default());
+    let why = "alerts, and a key in the address, can be read and altered on the network";
+    Some(Finding::warning("alerts_http", what, why).mended_by("write an https address"))
 }
 
 /// Whether nothing that is sent to `host` leaves this machine.
