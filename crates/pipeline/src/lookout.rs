@@ -244,7 +244,7 @@ mod tests {
         let mut view = Health::default().view();
         view.retention.left = Some(Duration::from_secs(3600));
         view.state = SourceState::Connecting;
-        let minutes = |minutes| Some(Duration::from_secs(minutes * 60));
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
         assert_eq!(behind(&view, well, now), minutes(20));
         assert_eq!(left(view.retention, view.state, well, now), minutes(40));
         assert_eq!(behind(&view, None, now), None);

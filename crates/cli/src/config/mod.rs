@@ -104,10 +104,11 @@ impl Config {
         Self::parse(&text, path, &|name| std::env::var_os(name), secrets)
     }
 
-    /// Which connector this is, for people: database and table.
+    /// Which connector this is, for people: the database and its tables.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("{} {}", self.source.database, self.source.table)
+        let tables: Vec<_> = self.tables.iter().map(|table| table.table.as_str()).collect();
+        format!("{} {}", self.source.database, tables.join(", "))
     }
 
     /// Reads `text` as if it stood in the file at `path`, with `variable` as the environment.
