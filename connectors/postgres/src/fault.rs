@@ -11,7 +11,8 @@ use crate::tls;
 /// The error of a query; `context` says what it was for.
 pub(crate) fn sql_error(context: &str, error: tokio_postgres::Error) -> SourceError {
     if let Some(refusal) = error.as_db_error() {
-        return server_error(context, refusal.code().code(), refusal.message()).caused_by(error);
+        // It says all that the library's error does.
+        return server_error(context, refusal.code().code(), refusal.message());
     }
     let kind = if error.is_closed() || io_error(&error).is_some() {
         SourceErrorKind::Unreachable
@@ -28,7 +29,8 @@ pub(crate) fn connect_error(
     error: tokio_postgres::Error,
 ) -> SourceError {
     if let Some(refusal) = error.as_db_error() {
-        return server_error(context, refusal.code().code(), refusal.message()).caused_by(error);
+        // It says all that the library's error does.
+        return server_error(context, refusal.code().code(), refusal.message());
     }
     // The library tells its kinds apart by their texts only.
     match error.to_string().as_str() {

@@ -43,7 +43,7 @@ pub use normalize::{Normalized, NormalizedRow, normalize, normalize_row, whole_r
 pub use rejection::{Rejection, rejection_hint};
 pub use status_change::{RequestKey, StatusChange};
 pub use stored_row::{
-    Find, complete_stored, missing_parent, missing_table, normalize_stored, restore_row, store_change,
-    store_joined, store_row,
+    Find, complete_stored, missing_parent, missing_table, normalize_stored, readable_row, restore_row,
+    store_change, store_joined, store_row,
 };
 pub use tables::{Table, TableConfig, TableError, Tables};

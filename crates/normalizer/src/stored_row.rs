@@ -1,6 +1,7 @@
 //! Rows as quarantine stores them: by column name, so that a mended mapping can read them again.
 
 use change::{Change, Operation, Row, Value};
+use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value as Json, json};
 
 use crate::join::{Join, Origin};
@@ -193,6 +194,39 @@ fn from_json(json: &Json) -> Option<Value> {
     })
 }
 
+/// A stored row as people read it: moments and days written out instead of counted.
+///
+/// The object goes from column to text, number, truth value or null; what cannot be read is left as it is stored.
+#[must_use]
+pub fn readable_row(stored: &str) -> String {
+    let Ok(mut row) = object(stored) else { return stored.to_owned() };
+    for cell in row.values_mut() {
+        if let Some(told) = from_json(cell).and_then(|value| told(&value)) {
+            *cell = Json::String(told);
+        }
+    }
+    Json::Object(row).to_string()
+}
+
+fn told(value: &Value) -> Option<String> {
+    match value {
+        Value::Local(micros) => {
+            let at = DateTime::from_timestamp_micros(*micros)?.naive_utc();
+            Some(at.format("%Y-%m-%d %H:%M:%S%.f").to_string())
+        }
+        Value::Instant(micros) => {
+            Some(DateTime::from_timestamp_micros(*micros)?.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        }
+        Value::Date(days) => {
+            let since_epoch = chrono::TimeDelta::try_days(i64::from(*days))?;
+            Some(DateTime::UNIX_EPOCH.checked_add_signed(since_epoch)?.format("%Y-%m-%d").to_string())
+        }
+        Value::Unchanged => Some("not told by the log".to_owned()),
+        Value::Unusable(words) => Some(words.to_string()),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Text(_) => None,
+    }
+}
+
 fn object(stored: &str) -> Result<Map<String, Json>, Rejection> {
     serde_json::from_str(stored).map_err(|error| Complaint::damaged_row(error).reject(None))
 }
@@ -236,6 +270,16 @@ mod tests {
     fn mended() -> Mapping {
         let status_id = Field::Column { column: "situacion".into(), map: None };
         Mapping::new(MappingConfig { status_id, ..config() }).unwrap()
+    }
+
+    #[test]
+    fn people_read_moments_and_days_instead_of_counts() {
+        let stored = r#"{"a":{"local_micros":1772438400500000},"b":{"instant_micros":1772438400000000},"c":{"date_days":20514},"d":{"unusable":"infinity"},"e":7,"f":null,"g":"LIC","h":{"unchanged":true}}"#;
+        assert_eq!(
+            readable_row(stored),
+            r#"{"a":"2026-03-02 08:00:00.500","b":"2026-03-02T08:00:00Z","c":"2026-03-02","d":"infinity","e":7,"f":null,"g":"LIC","h":"not told by the log"}"#
+        );
+        assert_eq!(readable_row("no row"), "no row");
     }
 
     #[test]

@@ -266,8 +266,16 @@ pub(crate) fn raise_quarantine(health: &Health, rows: u64, records: u64) {
     if rows + records == 0 {
         return health.clear("quarantine");
     }
+    let rows = match rows {
+        1 => "1 row".to_owned(),
+        rows => format!("{rows} rows"),
+    };
+    let records = match records {
+        1 => "1 refused record".to_owned(),
+        records => format!("{records} refused records"),
+    };
     let what = format!(
-        "{rows} rows that could not be mapped and {records} refused records are in quarantine; they are kept, and everything else goes on"
+        "in quarantine: {rows} that could not be mapped, {records}; they are kept, and everything else goes on"
     );
     health.raise(
         "quarantine",

@@ -75,7 +75,7 @@ fn as_text(item: &QuarantineItem, names: &BTreeMap<TableId, String>) -> String {
         text.push_str(&format!("\n    table: {}", printable(table)));
     }
     if let Some(row) = &item.row {
-        text.push_str(&format!("\n    row: {}", printable(row)));
+        text.push_str(&format!("\n    row: {}", printable(&normalizer::readable_row(row))));
     }
     if let Some(hint) = normalizer::rejection_hint(&item.code) {
         text.push_str(&format!("\n    hint: {hint}"));

@@ -57,10 +57,10 @@ fn show(status: &Status) -> Result<(), Failure> {
         ("position", source.position.clone().unwrap_or_else(unknown)),
         ("lag", source.lag_seconds.map_or_else(unknown, |lag| format!("{lag:.1} s"))),
         (
-            "log kept for",
+            "log kept",
             source
                 .retention_hours
-                .map_or_else(|| "without a known limit".into(), |hours| format!("{hours:.1} h more")),
+                .map_or_else(|| "without a known limit".into(), |hours| format!("for {hours:.1} h more")),
         ),
         ("captured", format!("{} row changes", count(status.captured_changes))),
         (
