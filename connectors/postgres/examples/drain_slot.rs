@@ -5,8 +5,8 @@
 //! `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE` and `PGSSLMODE` (`disable` or `require`).
 //!
 //! ```text
-//! cargo run --release -p postgres-connector --example drain -- TABLE COLUMN[,COLUMN…] SLOT PUBLICATION
-//! cargo run --release -p postgres-connector --example drain -- TABLE COLUMN[,COLUMN…]
+//! cargo run --release -p postgres-connector --example drain_slot -- TABLE COLUMN[,COLUMN…] SLOT PUBLICATION
+//! cargo run --release -p postgres-connector --example drain_slot -- TABLE COLUMN[,COLUMN…]
 //! ```
 //!
 //! Without a slot the table is copied instead.

@@ -1,6 +1,6 @@
 //! Reads the log of a table to nowhere and tells the rate.
 //!
-//! `cargo run --release -p mysql-connector --example drain -- HOST PORT USER PASSWORD DATABASE TABLE COLUMNS POSITION CHANGES`
+//! `cargo run --release -p mysql-connector --example drain_binlog -- HOST PORT USER PASSWORD DATABASE TABLE COLUMNS POSITION CHANGES`
 //! with columns separated by commas and a position as `SHOW BINARY LOG STATUS` has it, such as `binlog.000042:157`.
 
 use std::error::Error;
