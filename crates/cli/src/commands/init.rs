@@ -82,7 +82,14 @@ mod tests {
     ];
 
     fn parse(text: &str) -> Result<Config, String> {
-        let variable = |name: &str| (name == "BITACORA_DB_PASSWORD").then(|| OsString::from("s3cret"));
+        parse_with(&[("BITACORA_DB_PASSWORD", "s3cret")], text)
+    }
+
+    fn parse_with(variables: &[(&str, &str)], text: &str) -> Result<Config, String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
         Config::parse(text, Path::new("bitacora.toml"), &variable, Secrets::Needed)
             .map_err(|error| error.to_string())
     }
@@ -106,7 +113,15 @@ mod tests {
             })
             .collect();
         let text = uncommented.replace("${BITACORA_API_KEY}", "k");
-        let config = parse(&text).unwrap();
+        let variables = [
+            ("BITACORA_DB_PASSWORD", "s3cret"),
+            ("BITACORA_WEBHOOK", "https://avisos.example/gancho"),
+            ("BITACORA_SMTP_PASSWORD", "s3cret"),
+            ("BITACORA_STATUS_TOKEN", "0123456789abcdef"),
+        ];
+        let config = parse_with(&variables, &text).unwrap();
+        assert!(config.alerts.webhook.is_some() && config.alerts.email.is_some());
+        assert!(config.status.token.is_some());
         assert!(config.backfill.window.is_some() && config.delivery.window.is_some());
         assert_eq!(config.delivery.requests_per_minute, Some(60));
         assert!(config.backfill.rows_per_second.is_some());
