@@ -170,6 +170,16 @@ impl Command {
     pub fn is_brief(&self) -> bool {
         !matches!(self, Self::Run(_) | Self::Tablero(_))
     }
+
+    /// The service as which Windows' service manager is to run this, if it is.
+    #[cfg(windows)]
+    #[must_use]
+    pub fn windows_service(&self) -> Option<&str> {
+        match self {
+            Self::Run(args) => args.windows_service.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// `bitacora init`.
@@ -236,6 +246,10 @@ pub struct RunArgs {
     /// Where a ledger without a position begins, in the engine's own spelling
     #[arg(long, value_name = "POSITION")]
     pub from: Option<String>,
+    /// Run under Windows' service manager, as the service of this name, and log into files beside the configuration
+    #[cfg(windows)]
+    #[arg(long, value_name = "NAME")]
+    pub windows_service: Option<String>,
 }
 
 /// `bitacora flush`.

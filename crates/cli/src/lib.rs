@@ -12,6 +12,7 @@
 //! - `alerting`: from what stands to the channels of `[alerts]`
 //! - `serve`: status page, health and metrics
 //! - `service_manager`: what systemd is told
+//! - `windows_service`: the same on Windows, where the manager starts and stops the daemon
 //! - `logging`, `stop`: log lines and signals
 
 mod alerting;
@@ -28,12 +29,15 @@ mod serve;
 mod service_manager;
 mod stop;
 mod terminal;
+#[cfg(windows)]
+mod windows_service;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio_util::sync::CancellationToken;
 
 use args::Cli;
 use exit::{Exit, Failure};
@@ -57,7 +61,7 @@ pub fn main_with<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    match execute(cli) {
+    match start(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             terminal::complain(&failure.to_string());
@@ -66,17 +70,33 @@ pub fn main_with<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> Result<Exit, Failure> {
+fn start(cli: Cli) -> Result<Exit, Failure> {
+    #[cfg(windows)]
+    if let Some(service) = cli.command.windows_service().map(str::to_owned) {
+        let files = windows_service::log_files(&service, &cli.global.config)?;
+        logging::start(logging::Sink::files(files), cli.global.log_format, cli.global.verbose, false);
+        return windows_service::run(&service, cli);
+    }
+    logging::start(
+        logging::Sink::stderr(),
+        cli.global.log_format,
+        cli.global.verbose,
+        cli.command.is_brief(),
+    );
+    execute(cli, None)
+}
+
+/// Runs the command until its end; where no other `stop` is given, a signal stops it.
+fn execute(cli: Cli, stop: Option<CancellationToken>) -> Result<Exit, Failure> {
     // One provider of cryptography for every library in the process; a second call finds the first one's.
     drop(rustls::crypto::ring::default_provider().install_default());
-    logging::start(cli.global.log_format, cli.global.verbose, cli.command.is_brief());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| Failure::new("start the threads of the program").caused_by(&error))?;
     let ended = runtime.block_on(async {
-        let stop = stop::on_signal()?;
+        let stop = stop.map_or_else(stop::on_signal, Ok)?;
         commands::dispatch(cli, stop).await
     });
     // A thread that waits for a disk or a name server must not hold up the end.

@@ -1,9 +1,10 @@
-//! Log lines, on stderr.
+//! Log lines, on stderr or wherever a service's go.
 
 use std::io::IsTerminal;
 
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -11,8 +12,9 @@ use tracing_subscriber::{Layer, fmt};
 use crate::args::LogFormat;
 
 /// The product's own crates: libraries speak up only when something is wrong, or a little at `-vv`.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "bitacora",
+    "alerts",
     "change",
     "normalizer",
     "ledger",
@@ -24,11 +26,31 @@ const OWN: [&str; 10] = [
     "sqlserver_connector",
 ];
 
-/// Sends log lines to stderr from now on.
+/// Where log lines go.
+pub(crate) struct Sink {
+    writer: BoxMakeWriter,
+    colours: bool,
+}
+
+impl Sink {
+    /// The terminal, or what stands for it.
+    pub(crate) fn stderr() -> Self {
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { writer: BoxMakeWriter::new(std::io::stderr), colours }
+    }
+
+    /// Files of a service.
+    #[cfg(windows)]
+    pub(crate) fn files(files: tracing_appender::rolling::RollingFileAppender) -> Self {
+        Self { writer: BoxMakeWriter::new(files), colours: false }
+    }
+}
+
+/// Sends log lines to `sink` from now on.
 ///
 /// `quietly` is for commands whose result is what somebody reads: they log warnings only. A second call in
 /// one process changes nothing.
-pub(crate) fn start(format: LogFormat, verbose: u8, quietly: bool) {
+pub(crate) fn start(sink: Sink, format: LogFormat, verbose: u8, quietly: bool) {
     let (own, others) = levels(verbose, quietly);
     let targets = Targets::new()
         .with_default(others)
@@ -38,12 +60,12 @@ pub(crate) fn start(format: LogFormat, verbose: u8, quietly: bool) {
     let registry = tracing_subscriber::registry();
     let started = match format {
         LogFormat::Text => {
-            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(verbose > 0);
+            let lines =
+                fmt::layer().with_writer(sink.writer).with_ansi(sink.colours).with_target(verbose > 0);
             registry.with(lines.with_filter(targets)).try_init()
         }
         LogFormat::Json => {
-            let lines = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+            let lines = fmt::layer().json().flatten_event(true).with_writer(sink.writer);
             registry.with(lines.with_filter(targets)).try_init()
         }
     };

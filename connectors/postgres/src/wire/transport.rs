@@ -31,6 +31,7 @@ const LOOPBACK_PIECE_BYTES: u32 = 8 * 1024;
 /// How long rows may line up before the sender would have to wait: its buffer holds some hundred kilobytes for TCP, but
 /// only a few hundred rows for a local socket.
 const TCP_GATHER: Duration = Duration::from_millis(3);
+#[cfg(unix)]
 const LOCAL_GATHER: Duration = Duration::from_micros(500);
 /// After this long without an acknowledgement of sent bytes the peer is dead. Our status messages give it something
 /// to acknowledge every second.
