@@ -80,7 +80,7 @@ async fn a_role_that_exists_gets_only_what_is_missing() {
 
         let found = check(&config, &scope).await;
         let codes: Vec<&str> = errors(&found).iter().map(|finding| finding.code).collect();
-        assert_eq!(codes, ["replication_right", "schema_usage", "select", "publication", "sample"]);
+        assert_eq!(codes, ["replication_right", "schema_usage", "select", "sample", "publication"]);
         run_all(&database, &printed).await;
         let found = check(&config, &scope).await;
         assert!(errors(&found).is_empty(), "{:#?}", errors(&found));
