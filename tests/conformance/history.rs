@@ -141,7 +141,7 @@ pub(crate) async fn a_ledger_does_not_change_from_requests_to_history<B: Backend
     scene.open("S-1", "RECIBIDA").await;
     daemon.captured(1).await;
     daemon.stop().await;
-    scene.reconfigure(history);
+    scene.reconfigure(|config| replace(&mut config.source, "[source]\n", "[source]\nrows = \"history\"\n"));
     let refused = scene.product.command(&["run"]).await.with_code(1);
     assert!(refused.stderr.contains("rows = \"requests\""), "{}", refused.stderr);
     assert!(refused.stderr.contains("[ledger] dir"), "{}", refused.stderr);
