@@ -140,17 +140,6 @@ impl Queries {
         Ok(QuarantineCounts { rows: count(QuarantineKind::Row)?, records: count(QuarantineKind::Record)? })
     }
 
-    /// How many items are in quarantine, by table.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn quarantined_by_table(&self) -> Result<BTreeMap<TableId, u64>, LedgerError> {
-        let sql = "SELECT table_id, count(*) FROM quarantine WHERE state = 0 GROUP BY 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(counts.collect::<Result<_, _>>()?)
-    }
-
     /// How many items are in quarantine for each reason, by its stable name, the most frequent first.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use change::{Batch, Change, Operation, Page, Row, RowKey, Transaction};
+use change::{Batch, Change, Incident, Operation, Page, Position, Row, RowKey, Transaction};
 use chrono_tz::Tz;
 use ledger::{Captured, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined};
 use normalizer::{Mapping, NormalizedRow, Rejection, Rows, Table, Tables};
@@ -18,7 +18,14 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         position: batch.position,
         captured_at,
     };
-    for change in batch.changes {
+    let emptied = emptied_parents(declared, &batch.incidents);
+    let mut emptied = emptied.into_iter().peekable();
+    let mut moment = captured_at;
+    for (place, change) in batch.changes.into_iter().enumerate() {
+        while let Some((_, table, position)) = emptied.next_if(|(after, ..)| *after <= place) {
+            ingest.captured.push(emptied_parent(declared, table, (position, moment)));
+        }
+        moment = change.transaction.committed_at;
         let Some(table) = declared.tables().table(change.table) else { continue };
         let id = declared.id(change.table);
         if table.is_joined() || !table.mirrors.is_empty() {
@@ -40,7 +47,30 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         };
         ingest.captured.push(captured(id, entry, change));
     }
+    ingest.captured.extend(emptied.map(|(_, table, position)| emptied_parent(declared, table, (position, moment))));
     ingest
+}
+
+/// Parents' tables that were emptied at once: after how many changes each, and where.
+fn emptied_parents(declared: &Declared, incidents: &[Incident]) -> Vec<(usize, u16, Position)> {
+    let is_parent = |table: u16| declared.tables().table(table).is_some_and(|table| !table.mirrors.is_empty());
+    let emptied = incidents.iter().filter_map(|incident| match incident {
+        Incident::Truncated { table, position, after } if is_parent(*table) => {
+            Some((*after, *table, position.clone()))
+        }
+        _ => None,
+    });
+    emptied.collect()
+}
+
+fn emptied_parent(declared: &Declared, table: u16, (position, committed_at): (Position, i64)) -> Captured {
+    Captured {
+        table: declared.id(table),
+        entry: Entry::Unjoined(Unjoined::emptied(declared.shape(table))),
+        row_key: None,
+        old_row_key: None,
+        transaction: Arc::new(Transaction { position, committed_at }),
+    }
 }
 
 /// A row that is joined when it is settled, or that others are joined to. The ledger learns of it whatever it says.
@@ -49,7 +79,7 @@ fn unjoined(declared: &Declared, table: &Table, change: &Change) -> Captured {
     let former = change.before.as_ref().filter(|_| is_parent && change.operation == Operation::Update);
     let entry = Entry::Unjoined(Unjoined {
         shape: declared.shape(change.table),
-        operation: change.operation,
+        operation: Some(change.operation),
         row: normalizer::whole_row(change).map(std::borrow::Cow::into_owned),
         former: former.cloned(),
         is_child: table.is_joined(),
