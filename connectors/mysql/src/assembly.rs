@@ -95,7 +95,8 @@ impl Assembly {
         open_changes.reserve(self.complete.changes.min(CHANGES_MAX));
         let taken = self.complete.changes;
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
-        let open_incidents = open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
+        let open_incidents =
+            open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
         self.bytes = self.bytes.saturating_sub(self.complete.bytes);
         self.complete = Complete::default();
         self.moved = false;

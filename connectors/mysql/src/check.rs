@@ -192,7 +192,10 @@ fn parents(connection: &mut Connection, (scope, table): (&TableScope, &Table)) -
         return None;
     }
     Some(match catalog::expect_parents(connection, (scope, table)) {
-        Ok(()) => Finding::pass("parent_key", format!("a unique index keeps the parents in {} apart", table.quoted())),
+        Ok(()) => Finding::pass(
+            "parent_key",
+            format!("a unique index keeps the parents in {} apart", table.quoted()),
+        ),
         Err(error) if error.kind() == SourceErrorKind::Schema => {
             let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
             refusal("parent_key", why, &error)

@@ -133,7 +133,8 @@ impl Assembly {
         let open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
         let taken = self.complete.changes;
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
-        let open_incidents = open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
+        let open_incidents =
+            open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
         self.bytes -= self.complete.bytes;
         self.complete = Complete::default();
         self.taken = Some(self.reached);

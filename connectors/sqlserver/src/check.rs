@@ -152,7 +152,10 @@ async fn parents(client: &mut Client, (scope, table): (&TableScope, &Table)) -> 
         return None;
     }
     Some(match catalog::expect_parents(client, (scope, table)).await {
-        Ok(()) => Finding::pass("parent_key", format!("a unique index keeps the parents in {} apart", table.quoted())),
+        Ok(()) => Finding::pass(
+            "parent_key",
+            format!("a unique index keeps the parents in {} apart", table.quoted()),
+        ),
         Err(error) if error.kind() == SourceErrorKind::Schema => {
             let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
             refusal("parent_key", why, &error)

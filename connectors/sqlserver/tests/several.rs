@@ -421,3 +421,22 @@ async fn the_instances_of_all_tables_are_taken_away() {
     source.apply(&removal.statements).await.unwrap();
     assert_eq!(source.removal().await.unwrap().statements, []);
 }
+
+#[tokio::test]
+async fn a_parent_of_which_a_row_could_have_two_is_refused_until_its_key_is_unique() {
+    let server = server(by_hand());
+    let mut scope = both();
+    // Several steps may have one name.
+    scope.tables[1].parent_keys = vec![vec!["id".to_owned()], vec!["paso".to_owned()]];
+    let source = SqlServerSource::new(config(&server), scope);
+    let parent_key = async || {
+        let found = source.check(10).await;
+        found.findings.into_iter().find(|finding| finding.code == "parent_key").unwrap()
+    };
+    let refused = parent_key().await;
+    assert_eq!(refused.severity, Severity::Error, "{refused:?}");
+    let error = source.begin(&Beginning::Present).await.unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Schema, "{error}");
+    run(&server, refused.mend.as_deref().unwrap());
+    assert_eq!(parent_key().await.severity, Severity::Pass);
+}

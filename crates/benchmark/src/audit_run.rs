@@ -59,11 +59,17 @@ fn audits(
     for _ in 0..options.rounds {
         let client = rival()?;
         let audit = connector.run(&["audit", "--json"])?;
-        let found = ["missing", "different"].iter().map(|kind| audit.told.matches(&format!("\"difference\":\"{kind}\"")).count());
+        let found = ["missing", "different"]
+            .iter()
+            .map(|kind| audit.told.matches(&format!("\"difference\":\"{kind}\"")).count());
         let found: usize = found.sum();
         if found != differences || audit.status.success() != (differences == 0) {
             let told: String = audit.told.chars().take(2_000).collect();
-            return Err(format!("the audit found {found} differences, expected {differences}: {}: {told}", audit.status).into());
+            return Err(format!(
+                "the audit found {found} differences, expected {differences}: {}: {told}",
+                audit.status
+            )
+            .into());
         }
         figures.add(f64::from(options.rows), audit.seconds, client);
         peak = peak.max(audit.peak_kib);

@@ -30,7 +30,9 @@ pub(crate) fn copy(stage: &Stage) -> Result<f64, Failure> {
 /// Seconds that `psql` takes to count the rows.
 pub(crate) fn count(stage: &Stage) -> Result<f64, Failure> {
     let mut command = client(stage, "psql");
-    command.args(["--no-psqlrc", "--quiet", "-c", "SELECT count(*) FROM public.solicitudes"]).stdout(Stdio::null());
+    command
+        .args(["--no-psqlrc", "--quiet", "-c", "SELECT count(*) FROM public.solicitudes"])
+        .stdout(Stdio::null());
     timed(command)
 }
 

@@ -162,12 +162,15 @@ fn owed_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
          UNION SELECT service_id, request_id FROM backfill_row WHERE ?3 AND state = 0 AND place = '') o \
          CROSS JOIN known k ON k.service_id = o.service_id AND k.request_id = o.request_id \
          WHERE k.status_id <> 0";
-    visit(count.connection, sql, waiting(count.connection)?, |[service, request], opening_at, row| {
-        match count.tables.has_requests(row.get(3)?) {
+    visit(
+        count.connection,
+        sql,
+        waiting(count.connection)?,
+        |[service, request], opening_at, row| match count.tables.has_requests(row.get(3)?) {
             true => count.owed([service, request, ""], opening_at),
             false => Ok(()),
-        }
-    })
+        },
+    )
 }
 
 /// Requests whose last known status is a record that the dashboard refused.
@@ -209,7 +212,8 @@ fn owed_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
 
 /// Records of a history that the dashboard refused: each is one row's.
 fn refused_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
-    let sql = "SELECT service_id, request_id, opening_at, table_id FROM quarantine WHERE state = 0 AND kind = 1";
+    let sql =
+        "SELECT service_id, request_id, opening_at, table_id FROM quarantine WHERE state = 0 AND kind = 1";
     visit(count.connection, sql, [], |[service, request], opening_at, row| {
         match count.tables.has_history(row.get(3)?) {
             true => count.refused([service, request, ""], opening_at),

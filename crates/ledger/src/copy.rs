@@ -4,14 +4,14 @@ use change::{Checkpoint, PageCursor, Position};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
+use crate::copy_turn::{Turn, put_marker, turns_of_exact};
 use crate::declared::Declared;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
-use crate::ledger::{Ledger, LogEnd, store_checkpoint};
+use crate::ledger::{Ledger, store_checkpoint};
 use crate::quarantine::PutAside;
 use crate::staged::StagedRows;
-use crate::copy_turn::{Turn, put_marker, turns_of_exact};
 use crate::table_id::TableId;
 use crate::unjoined::UnjoinedRows;
 use crate::{declared, history, meta, row_owner, staged, unjoined};

@@ -127,7 +127,8 @@ pub(crate) fn never_read(connection: &Connection, tables: &[TableId]) -> Result<
     let mut never = tables.to_vec();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let read = declared::tables_from_json(row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?);
+        let read =
+            declared::tables_from_json(row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?);
         never.retain(|table| !read.contains(table));
     }
     Ok(never)
@@ -162,7 +163,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<CopyRow> {
         staged: row.get(11)?,
         rejected: row.get(12)?,
         tables: declared::tables_from_json(row.get_ref(13)?.as_str_or_null()?),
-        first_tables: row.get_ref(14)?.as_str_or_null()?.map_or_else(Vec::new, |text| declared::tables_from_json(Some(text))),
+        first_tables: row
+            .get_ref(14)?
+            .as_str_or_null()?
+            .map_or_else(Vec::new, |text| declared::tables_from_json(Some(text))),
         cursor_table: row.get(15)?,
     })
 }

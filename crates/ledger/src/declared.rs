@@ -185,7 +185,8 @@ pub(crate) fn set_copied(
     tables: &[TableId],
     is_copied: bool,
 ) -> Result<(), LedgerError> {
-    let mut update = connection.prepare_cached("UPDATE source_table SET is_copied = ?2, scanned = 0 WHERE id = ?1")?;
+    let mut update =
+        connection.prepare_cached("UPDATE source_table SET is_copied = ?2, scanned = 0 WHERE id = ?1")?;
     for table in tables {
         update.execute(params![table, is_copied])?;
     }

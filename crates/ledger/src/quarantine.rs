@@ -1,7 +1,5 @@
 //! What could not be mapped, and what the dashboard refused: kept with the reason.
 
-use std::collections::BTreeMap;
-
 use change::{Position, RowKey};
 use normalizer::{RequestKey, StatusChange};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};

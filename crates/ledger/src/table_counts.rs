@@ -31,7 +31,10 @@ impl Queries {
         let mut statement =
             self.connection.prepare_cached("SELECT id, coalesce(name, ''), scanned FROM source_table")?;
         let tables = statement.query_map([], |row| {
-            Ok((row.get(0)?, TableCounts { name: row.get(1)?, copied: row.get(2)?, ..TableCounts::default() }))
+            Ok((
+                row.get(0)?,
+                TableCounts { name: row.get(1)?, copied: row.get(2)?, ..TableCounts::default() },
+            ))
         })?;
         let mut tables: BTreeMap<TableId, TableCounts> = tables.collect::<Result<_, _>>()?;
         let quarantine = "SELECT table_id, count(*) FROM quarantine WHERE state = 0 GROUP BY 1";
@@ -52,7 +55,11 @@ impl Queries {
         Ok(tables)
     }
 
-    fn counted(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<(TableId, u64)>, LedgerError> {
+    fn counted(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+    ) -> Result<Vec<(TableId, u64)>, LedgerError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let counts = statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(counts.collect::<Result<_, _>>()?)

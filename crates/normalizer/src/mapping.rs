@@ -224,6 +224,8 @@ impl Mapping {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::sample::{self, config};
 

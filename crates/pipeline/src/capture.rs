@@ -189,7 +189,9 @@ impl<S: Source> Capture<S> {
             })
             .await?;
         if again {
-            tracing::info!("the copy for a backfill that is sent again was cut short by a lost log: it begins once more");
+            tracing::info!(
+                "the copy for a backfill that is sent again was cut short by a lost log: it begins once more"
+            );
             return self.begin_copy(CopyKind::Again, false, None).await.map(|_| ());
         }
         if missing.is_empty() {

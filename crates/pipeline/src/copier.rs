@@ -100,7 +100,8 @@ impl<S: Source> Copier<S> {
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
         // A table may have left the configuration since the copy began: what was read of it is no beginning of another.
-        let numbers: Vec<Option<u16>> = copy.tables.iter().map(|table| self.declared.number(*table)).collect();
+        let numbers: Vec<Option<u16>> =
+            copy.tables.iter().map(|table| self.declared.number(*table)).collect();
         let stands = numbers.first().is_some_and(Option::is_some);
         let tables: Vec<u16> = numbers.into_iter().flatten().collect();
         if tables.is_empty() {

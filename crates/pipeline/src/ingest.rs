@@ -47,13 +47,16 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         };
         ingest.captured.push(captured(id, entry, change));
     }
-    ingest.captured.extend(emptied.map(|(_, table, position)| emptied_parent(declared, table, (position, moment))));
+    ingest
+        .captured
+        .extend(emptied.map(|(_, table, position)| emptied_parent(declared, table, (position, moment))));
     ingest
 }
 
 /// Parents' tables that were emptied at once: after how many changes each, and where.
 fn emptied_parents(declared: &Declared, incidents: &[Incident]) -> Vec<(usize, u16, Position)> {
-    let is_parent = |table: u16| declared.tables().table(table).is_some_and(|table| !table.mirrors.is_empty());
+    let is_parent =
+        |table: u16| declared.tables().table(table).is_some_and(|table| !table.mirrors.is_empty());
     let emptied = incidents.iter().filter_map(|incident| match incident {
         Incident::Truncated { table, position, after } if is_parent(*table) => {
             Some((*after, *table, position.clone()))
@@ -190,5 +193,67 @@ fn rejected_row(
         row: normalizer::store_row(mapping, row),
         position: None,
         at: moment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use change::{Text, Value};
+    use ledger::Ledger;
+    use normalizer::{Field, JoinConfig, MappingConfig, OnDelete, TableConfig, TimeField};
+
+    use super::*;
+
+    fn tables() -> Tables {
+        let column = |name: &str| Field::Column { column: name.into(), map: None };
+        let mapping = MappingConfig {
+            service_id: Field::Value("101".into()),
+            request_id: column("numero"),
+            opening_date: TimeField::Value("2024-05-01".into()),
+            status_id: column("estado"),
+            last_modified_date: TimeField::CommitTime,
+            on_delete: OnDelete::Ignore,
+            condition: None,
+            rows: Rows::Requests,
+            floor: chrono::NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
+            zone: Tz::UTC,
+        };
+        let join = JoinConfig {
+            table: "padres".into(),
+            on: vec![("padre_id".into(), "id".into())],
+            columns: vec!["numero".into()],
+        };
+        Tables::new(vec![TableConfig { table: "hijas".into(), mapping, joins: vec![join] }], Tz::UTC).unwrap()
+    }
+
+    #[test]
+    fn that_parents_went_at_once_is_told_where_it_happened_among_the_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let declared = Ledger::open(dir.path(), "test").unwrap().declare_tables(Arc::new(tables())).unwrap();
+        let transaction = Arc::new(Transaction { position: Position::new("0/1"), committed_at: 7 });
+        let parent = |id: i64| Change {
+            table: 0,
+            operation: Operation::Insert,
+            before: None,
+            after: Some(Row::new(vec![Value::Int(id), Value::Text(Text::from("A"))])),
+            key: Some(RowKey::from_columns(["1"])),
+            old_key: None,
+            transaction: transaction.clone(),
+        };
+        let emptied = |table, after| Incident::Truncated { table, position: Position::new("0/1"), after };
+        let batch = Batch {
+            changes: vec![parent(1), parent(2)],
+            // That of the children says nothing of parents.
+            incidents: vec![emptied(0, 0), emptied(1, 1), emptied(0, 1), emptied(0, 2)],
+            ..Batch::default()
+        };
+        let ingest = ingest(&declared, batch, 9);
+        let told = ingest.captured.iter().map(|captured| match &captured.entry {
+            Entry::Unjoined(unjoined) => (unjoined.operation, captured.transaction.committed_at),
+            other => panic!("{other:?}"),
+        });
+        let insert = Some(Operation::Insert);
+        assert_eq!(told.collect::<Vec<_>>(), [(None, 9), (insert, 7), (None, 7), (insert, 7), (None, 7)]);
+        assert_eq!(ingest.changes, 2);
     }
 }

@@ -118,7 +118,14 @@ mod tests {
             column("hora", "time", None),
         ];
         let condition = Some(condition);
-        let scope = TableScope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition, parent_keys: Vec::new() };
+        let scope = TableScope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since,
+            condition,
+            parent_keys: Vec::new(),
+        };
         filter(&columns, &scope, &[])
     }
 

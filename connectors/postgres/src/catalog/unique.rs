@@ -16,7 +16,8 @@ pub(crate) async fn unique_index<'a>(
     columns: impl Iterator<Item = &'a str>,
 ) -> Result<Option<String>, SourceError> {
     let context = "read the table's unique indexes";
-    let number = |name| table.all_columns.iter().find(|column| column.name == name).map(|column| column.attnum);
+    let number =
+        |name| table.all_columns.iter().find(|column| column.name == name).map(|column| column.attnum);
     let numbers: Vec<i16> = columns.filter_map(number).collect();
     let sql = "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                 WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL

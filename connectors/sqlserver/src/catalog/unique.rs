@@ -57,6 +57,8 @@ pub(crate) async fn expect_parents(
 
 /// The server's numbers of these columns.
 pub(crate) fn numbers_of(table: &Table, columns: &[String]) -> Vec<i64> {
-    let number = |name: &String| table.columns.iter().find(|column| column.name == *name).map(|column| column.column_id);
+    let number = |name: &String| {
+        table.columns.iter().find(|column| column.name == *name).map(|column| column.column_id)
+    };
     columns.iter().filter_map(number).collect()
 }

@@ -127,7 +127,8 @@ fn table_line(table: &TableStatus) -> String {
         counted(table.copied, "row"),
         counted(table.delta, "record")
     );
-    for (what, number) in [("waiting for their parents", table.waiting), ("in quarantine", table.quarantine)] {
+    for (what, number) in [("waiting for their parents", table.waiting), ("in quarantine", table.quarantine)]
+    {
         if number > 0 {
             told.push_str(&format!(", {} {what}", count(number)));
         }

@@ -157,7 +157,8 @@ mod tests {
             hint: Some(hostile.into()),
         });
         status.delta.records = 1;
-        let table = pipeline::TableStatus { table: hostile.into(), copied: 1, delta: 1, waiting: 0, quarantine: 0 };
+        let table =
+            pipeline::TableStatus { table: hostile.into(), copied: 1, delta: 1, waiting: 0, quarantine: 0 };
         status.tables = vec![table.clone(), table];
         let mut overview = Overview::default();
         overview.by_service.insert(hostile.into(), 1);

@@ -77,7 +77,8 @@ impl Joined {
     fn child(&self, id: i64, parent: i64, status: i64) -> Captured {
         let row = Some(child_row(parent, status));
         let shape = self.declared.shape(CHILD);
-        let unjoined = Unjoined { shape, operation: Some(Operation::Insert), row, former: None, is_child: true };
+        let unjoined =
+            Unjoined { shape, operation: Some(Operation::Insert), row, former: None, is_child: true };
         self.captured(CHILD, unjoined, &id.to_string())
     }
 
@@ -379,7 +380,8 @@ fn a_page_that_was_read_before_its_table_was_emptied_brings_no_parent_back() {
 
 /// Two tables that stand for themselves.
 fn two(order: [&str; 2]) -> Arc<Tables> {
-    let config = |table: &str| TableConfig { table: table.into(), mapping: mapping("numero", "fecha"), joins: vec![] };
+    let config =
+        |table: &str| TableConfig { table: table.into(), mapping: mapping("numero", "fecha"), joins: vec![] };
     Arc::new(Tables::new(order.map(config).to_vec(), Tz::UTC).unwrap())
 }
 
@@ -390,13 +392,20 @@ fn a_copy_goes_on_in_its_tables_whatever_their_order_in_the_configuration() {
     desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
     let (b, a) = (before.id(0), before.id(1));
     let copy = desk.begin(CopyKind::Baseline, false);
-    let page = StagedPage { table: b, cursor: Some(PageCursor::new("7")), fence: Some(Position::new("0/9")), ..StagedPage::default() };
+    let page = StagedPage {
+        table: b,
+        cursor: Some(PageCursor::new("7")),
+        fence: Some(Position::new("0/9")),
+        ..StagedPage::default()
+    };
     desk.ledger.append_page(copy, &page).unwrap();
     let left = |desk: &Desk| desk.ledger.unfinished_copy().unwrap().unwrap();
     let after = desk.ledger.declare_tables(two(["a", "b"])).unwrap();
     assert_eq!((after.id(0), after.id(1)), (a, b));
     assert_eq!((left(&desk).tables, left(&desk).cursor), (vec![b, a], Some(PageCursor::new("7"))));
-    desk.ledger.append_page(copy, &StagedPage { table: a, cursor: Some(PageCursor::new("1")), ..page }).unwrap();
+    desk.ledger
+        .append_page(copy, &StagedPage { table: a, cursor: Some(PageCursor::new("1")), ..page })
+        .unwrap();
     assert_eq!((left(&desk).tables, left(&desk).cursor), (vec![a], Some(PageCursor::new("1"))));
 }
 
@@ -414,4 +423,19 @@ fn a_table_that_comes_back_is_copied_again_and_so_are_parents() {
     joined.commit(vec![joined.child(2, 1, 3)]);
     assert!(joined.delta().is_empty());
     assert_eq!(joined.desk.ledger.waiting_rows().unwrap(), 1);
+}
+
+#[test]
+fn what_there_is_of_each_table_is_counted() {
+    let mut joined = Joined::new();
+    joined.exact(CopyKind::Baseline, &[(1, "A"), (2, "B")], &[(1, 1, 9), (2, 5, 9)]);
+    joined.commit(vec![joined.child(3, 1, 3), joined.child(4, 7, 3)]);
+    joined.desk.settle();
+    let counts = joined.desk.ledger.table_counts().unwrap();
+    let of = |table| {
+        let counts = &counts[&joined.declared.id(table)];
+        (counts.name.as_str(), [counts.copied, counts.delta, counts.waiting, counts.quarantine])
+    };
+    assert_eq!(of(PARENT), ("solicitudes", [2, 0, 0, 0]));
+    assert_eq!(of(CHILD), ("historial", [2, 1, 1, 1]));
 }

@@ -39,7 +39,12 @@ impl Builder {
         Self { columns: Vec::new(), zones: vec![(tz, Arc::clone(&zone))], zone, errors: Vec::new() }
     }
 
-    pub(super) fn complain(&mut self, field: &'static str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn complain(
+        &mut self,
+        field: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.errors.push(MappingError { field, message: message.into(), hint: hint.into() });
     }
 

@@ -175,8 +175,7 @@ fn deletes_are_ignored_or_reported_as_far_as_the_log_tells() {
         assert_eq!(normalize(&reporting_deletes(), &change), expected, "{name}");
     }
     for (before, code) in [(None, "unknown_deleted_row"), (Some(null(0)), "null_value")] {
-        let Normalized::Rejected(rejection) = normalize(&reporting_deletes(), &deleted(before, None))
-        else {
+        let Normalized::Rejected(rejection) = normalize(&reporting_deletes(), &deleted(before, None)) else {
             panic!("nothing tells which request it was");
         };
         assert_eq!(rejection.code, code);
@@ -198,11 +197,9 @@ fn of_kind(row: Row, kind: &str) -> Row {
 fn rows_that_cross_the_condition_come_and_go() {
     let record = || Normalized::Record(status_change("1", 3));
     let candidate = || Normalized::Candidate(status_change("1", 3));
-    let gone =
-        || Normalized::Record(StatusChange { modified_at: COMMITTED_AT, ..status_change("1", 10) });
+    let gone = || Normalized::Record(StatusChange { modified_at: COMMITTED_AT, ..status_change("1", 10) });
     let departure = || Normalized::Departure { status_id: 10, modified_at: COMMITTED_AT };
-    let (inside, approved) =
-        (|| of_kind(row("1", "RECIBIDA"), "T"), || of_kind(row("1", "APROBADA"), "T"));
+    let (inside, approved) = (|| of_kind(row("1", "RECIBIDA"), "T"), || of_kind(row("1", "APROBADA"), "T"));
     let outside = || of_kind(row("1", "APROBADA"), "Q");
     let odd = || of_kind(row("x", "DESCONOCIDA"), "Q");
     let null = || of_kind(row("1", "APROBADA"), "");
@@ -220,8 +217,7 @@ fn rows_that_cross_the_condition_come_and_go() {
         ("stays out and cannot be mapped", Some(outside()), odd(), Normalized::Unchanged, Normalized::Unchanged),
         ("was in the reported status", Some(of_kind(row("1", "ANULADA"), "T")), outside(), Normalized::Unchanged, Normalized::Unchanged),
     ];
-    let (silent, telling) =
-        (only("tipo = 'T'", OnDelete::Ignore), only("tipo = 'T'", OnDelete::Report(10)));
+    let (silent, telling) = (only("tipo = 'T'", OnDelete::Ignore), only("tipo = 'T'", OnDelete::Report(10)));
     for (name, before, after, ignored, reported) in cases {
         let change = Change { key: Some(RowKey::from_columns(["1"])), ..change_to(before, after) };
         assert_eq!(normalize(&silent, &change), ignored, "{name}, ignored");
