@@ -271,7 +271,7 @@ fn copy_pages(
         // Asked for after the page was read: a transaction is in the log before other sessions see it, so that
         // whatever the page shows comes before the fence.
         page.fence = Some(log_end(connection)?.fence());
-        page.cursor = filling.kept.as_deref().map(|kept| cursor::write(kept));
+        page.cursor = filling.kept.as_deref().map(cursor::write);
         let count = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
         if !page.rows.is_empty() {
             send(outlet, copied, page)?;

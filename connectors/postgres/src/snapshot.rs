@@ -259,7 +259,7 @@ fn copy_pages(
         // Noted after the page was read: whatever the page shows was committed before.
         page.fence = Some(log_end(connection)?.to_position());
         page.table = copied.table;
-        page.cursor = last_key.as_deref().map(|key| write_cursor(key));
+        page.cursor = last_key.as_deref().map(write_cursor);
         let whole = u32::try_from(page.rows.len()).is_ok_and(|count| count >= rows);
         if !page.rows.is_empty() {
             send(outlet, page)?;

@@ -350,7 +350,7 @@ impl Copier {
             filled.page.rows.push((row.row, row.key));
             filled.cut = filled.bytes >= KEYED_PAGE_BYTES;
         }
-        filled.page.cursor = filled.kept.as_deref().map(|kept| cursor::write(kept));
+        filled.page.cursor = filled.kept.as_deref().map(cursor::write);
         Ok(filled)
     }
 }
