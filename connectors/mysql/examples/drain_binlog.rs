@@ -29,7 +29,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let columns = columns.split(',').map(str::to_owned).collect();
     let source = MysqlSource::new(
         config,
-        TableScope { table: table.clone(), columns, keys: false, since: None, condition: None },
+        TableScope {
+            table: table.clone(),
+            columns,
+            keys: false,
+            since: None,
+            condition: None,
+            parent_keys: Vec::new(),
+        },
     );
     let begun = source.begin(&Beginning::At(Position::new(position.as_str()))).await?;
     let wanted: usize = changes.parse()?;

@@ -35,9 +35,9 @@ impl Assembly {
         self.changes.push(change);
     }
 
-    /// Adds an incident of the open transaction.
-    pub(crate) fn add_incident(&mut self, incident: Incident) {
-        self.incidents.push(incident);
+    /// Adds that the open transaction has emptied the table with this number.
+    pub(crate) fn add_truncation(&mut self, table: u16, position: Position) {
+        self.incidents.push(Incident::Truncated { table, position, after: self.changes.len() });
     }
 
     /// What was added belongs to a transaction that is committed now.
@@ -93,7 +93,10 @@ impl Assembly {
         let mut open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
         // The next batch will be about as long.
         open_changes.reserve(self.complete.changes.min(CHANGES_MAX));
+        let taken = self.complete.changes;
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
+        let open_incidents =
+            open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
         self.bytes = self.bytes.saturating_sub(self.complete.bytes);
         self.complete = Complete::default();
         self.moved = false;

@@ -6,10 +6,12 @@ mod collations;
 mod column;
 mod key;
 mod look_up;
+mod unique;
 
 pub(crate) use collations::Collations;
 pub(crate) use column::Column;
 pub(crate) use look_up::look_up;
+pub(crate) use unique::{expect_parents, unique_index};
 
 use crate::config::MysqlConfig;
 use crate::name::quote_ident;
@@ -126,8 +128,8 @@ pub(crate) enum Lookup {
 /// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
-/// A schema error for the first that there is not, that is not a table, or that lacks mapped columns; a configuration
-/// error for one that is configured twice.
+/// A schema error for the first that there is not, that is not a table, that lacks mapped columns, or in which a row of
+/// another could have two parents; a configuration error for one that is configured twice.
 pub(crate) fn tables(
     connection: &mut Connection,
     config: &MysqlConfig,
@@ -140,6 +142,7 @@ pub(crate) fn tables(
             let context = format!("table {} is configured twice, expected once", table.quoted());
             return Err(SourceError::new(SourceErrorKind::Configuration, context));
         }
+        expect_parents(connection, (one, &table))?;
         tables.push(table);
     }
     Ok(tables)

@@ -175,6 +175,7 @@ fn look_at_table(
     let Some(table) = looked.fit() else { return Vec::new() };
     findings.extend(columns::findings(subject, table));
     add(findings, "select", access::table(subject, connection, (scope, table)));
+    findings.extend(parents(connection, (scope, table)));
     add(findings, "request_id", table::uniqueness(connection, table).map(|finding| vec![finding]));
     if foreign_key::logged(subject).is_none() {
         add(findings, "foreign_key", foreign_key::findings(connection, (scope, table)));
@@ -182,6 +183,24 @@ fn look_at_table(
     sample::read(connection, table, sample_rows).unwrap_or_else(|error| {
         findings.push(unanswered("sample", &error));
         Vec::new()
+    })
+}
+
+/// Whether one row at most is the parent of another table's row; nothing where none is.
+fn parents(connection: &mut Connection, (scope, table): (&TableScope, &Table)) -> Option<Finding> {
+    if scope.parent_keys.is_empty() {
+        return None;
+    }
+    Some(match catalog::expect_parents(connection, (scope, table)) {
+        Ok(()) => Finding::pass(
+            "parent_key",
+            format!("a unique index keeps the parents in {} apart", table.quoted()),
+        ),
+        Err(error) if error.kind() == SourceErrorKind::Schema => {
+            let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
+            refusal("parent_key", why, &error)
+        }
+        Err(error) => unanswered("parent_key", &error),
     })
 }
 

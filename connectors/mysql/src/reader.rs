@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io::Read;
 
-use change::{Batch, Change, Incident, Position, SourceError, SourceErrorKind};
+use change::{Batch, Change, Position, SourceError, SourceErrorKind};
 
 use crate::assembly::Assembly;
 use crate::binlog::event::{Checksum, Header, kind};
@@ -246,7 +246,7 @@ impl Reader {
                     self.tables.emptied(table);
                     if !old {
                         let position = Position::new(self.tracker.event_start().to_string());
-                        self.assembly.add_incident(Incident::Truncated { table, position });
+                        self.assembly.add_truncation(table, position);
                     }
                 }
             }

@@ -277,6 +277,7 @@ mod tests {
             keys: false,
             since: None,
             condition: None,
+            parent_keys: Vec::new(),
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) fn open(
             for number in tables {
                 copies.push(paged(&mut connection, config, (scope, opened), *number)?);
             }
-            let mut kept = after.as_ref().map(|cursor| go_on(&mut copies, cursor)).transpose()?;
+            let mut kept = after.as_ref().map(|cursor| stopped_at(&copies, cursor)).transpose()?;
             let rows = (*rows).max(1);
             spawn(connection, move |connection, outlet| {
                 copies.iter().try_for_each(|copied| copy_pages(connection, copied, kept.take(), rows, outlet))
@@ -111,17 +111,12 @@ fn paged(
     Copied::new(number, &table, one, Some(opened))
 }
 
-/// Leaves out the tables that the copy is through with, and returns the key that it stopped after in the first of the
-/// others.
-fn go_on(copies: &mut Vec<Copied>, stopped: &PageCursor) -> Result<Vec<String>, SourceError> {
-    let (number, key) = cursor::table_of(stopped)?;
-    copies.retain(|copied| copied.number >= number);
-    match copies.first() {
-        Some(copied) if copied.number == number => cursor::read(copied.parts(), key),
-        _ => Err(cursor::unfit(format!(
-            "the copy stopped in table number {number}, which is not to be copied"
-        ))),
-    }
+/// The key that the copy stopped after in the first of the tables.
+fn stopped_at(copies: &[Copied], cursor: &PageCursor) -> Result<Vec<String>, SourceError> {
+    copies.first().map_or_else(
+        || Err(cursor::unfit("a copy is to go on, and no table is to be copied".to_owned())),
+        |first| cursor::read(first.parts(), cursor),
+    )
 }
 
 /// Opens a connection to copy with.
@@ -276,7 +271,7 @@ fn copy_pages(
         // Asked for after the page was read: a transaction is in the log before other sessions see it, so that
         // whatever the page shows comes before the fence.
         page.fence = Some(log_end(connection)?.fence());
-        page.cursor = filling.kept.as_deref().map(|kept| cursor::write(copied.number, kept));
+        page.cursor = filling.kept.as_deref().map(cursor::write);
         let count = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
         if !page.rows.is_empty() {
             send(outlet, copied, page)?;

@@ -1,6 +1,7 @@
 //! What `check` finds, and that what it prints really mends it.
 
-use change::{Inspection, Severity};
+use change::{Beginning, Inspection, Severity, Source, SourceErrorKind, TableScope};
+use mysql_connector::MysqlSource;
 use testbed::mysql::{Options, Product, Server};
 
 use crate::database::{Database, PRODUCTS, SOLICITUDES, errors, finding, inspect, scope, solicitudes, text};
@@ -293,5 +294,31 @@ async fn a_wrong_password_is_the_only_finding() {
         let found = inspect(&database.config_of("nadie", "x"), &solicitudes()).await;
         assert_eq!(found.findings.len(), 1, "{:#?}", found.findings);
         assert_eq!(severity(&found, "connection"), Severity::Error);
+    }
+}
+
+#[tokio::test]
+async fn a_parent_of_which_a_row_could_have_two_is_refused_until_its_key_is_unique() {
+    for product in PRODUCTS {
+        let database = Database::make(product).await;
+        database
+            .run(&[
+                "CREATE TABLE padres (id int PRIMARY KEY, numero varchar(40) NOT NULL, region varchar(9), \
+                    UNIQUE (region, numero))",
+            ])
+            .await;
+        let scope = TableScope {
+            parent_keys: vec![vec!["id".to_owned()], vec!["numero".to_owned()]],
+            ..scope("padres", &["id", "numero", "region"])
+        };
+        let source = MysqlSource::new(database.config(), scope.clone());
+        let found = inspect(&database.config(), &scope).await;
+        assert_eq!(severity(&found, "parent_key"), Severity::Error, "{product}");
+        let error = source.begin(&Beginning::Present).await.unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Schema, "{error}");
+        mend(&database, &found, "parent_key").await;
+        let found = inspect(&database.config(), &scope).await;
+        assert_eq!(severity(&found, "parent_key"), Severity::Pass, "{product}");
+        drop(source.begin(&Beginning::Present).await.unwrap());
     }
 }

@@ -146,6 +146,7 @@ pub(crate) fn scope(table: &str, columns: &[&str]) -> TableScope {
         keys: false,
         since: None,
         condition: None,
+        parent_keys: Vec::new(),
     }
 }
 

@@ -49,7 +49,14 @@ fn source(
     let columns = columns.split(',').map(str::to_owned).collect();
     Ok(PostgresSource::new(
         config,
-        TableScope { table: table.to_owned(), columns, keys: false, since: None, condition: None },
+        TableScope {
+            table: table.to_owned(),
+            columns,
+            keys: false,
+            since: None,
+            condition: None,
+            parent_keys: Vec::new(),
+        },
     ))
 }
 

@@ -131,7 +131,10 @@ impl Assembly {
             return None;
         }
         let open_changes = self.changes.split_off(self.complete.changes.min(self.changes.len()));
+        let taken = self.complete.changes;
         let open_incidents = self.incidents.split_off(self.complete.incidents.min(self.incidents.len()));
+        let open_incidents =
+            open_incidents.into_iter().map(|incident| incident.without_first(taken)).collect();
         self.bytes -= self.complete.bytes;
         self.complete = Complete::default();
         self.taken = Some(self.reached);
@@ -267,8 +270,9 @@ impl Assembly {
         tables.sort_unstable();
         tables.dedup();
         let position = || open.commit_lsn.to_position();
-        self.incidents
-            .extend(tables.into_iter().map(|table| Incident::Truncated { table, position: position() }));
+        let after = self.changes.len();
+        let incident = |table| Incident::Truncated { table, position: position(), after };
+        self.incidents.extend(tables.into_iter().map(incident));
         Ok(())
     }
 }

@@ -3,12 +3,14 @@
 use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod look_up;
+mod unique;
 
 pub(crate) use crate::name::{parse_table_name, quote_ident, quote_literal};
 use crate::session::Session;
 use change::nearest::suggestion;
 
 pub(crate) use look_up::look_up;
+pub(crate) use unique::{expect_parents, unique_index};
 
 /// A column of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,7 +236,7 @@ pub(crate) async fn table(session: &Session, scope: &TableScope) -> Result<Table
 /// All configured tables, in the scope's order.
 ///
 /// # Errors
-/// As for [`table`], and when two names mean one table.
+/// As for [`table`], when two names mean one table, and when a row of one could have two parents in another.
 pub(crate) async fn tables(session: &Session, scope: &Scope) -> Result<Vec<Table>, SourceError> {
     let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
     for wanted in &scope.tables {
@@ -245,6 +247,7 @@ pub(crate) async fn tables(session: &Session, scope: &Scope) -> Result<Vec<Table
             return Err(SourceError::new(SourceErrorKind::Configuration, context)
                 .with_hint("spell the table the same way everywhere"));
         }
+        expect_parents(session, (wanted, &found)).await?;
         tables.push(found);
     }
     Ok(tables)

@@ -98,6 +98,7 @@ async fn look_at_table(
         return nothing;
     }
     add(findings, "select", access::table(subject, &table).await);
+    findings.extend(parents(subject.session, (scope, &table)).await);
     add(findings, "request_id", table::uniqueness(subject, &table).await.map(|finding| vec![finding]));
     match sample::read(subject, &table, sample_rows).await {
         Ok((found, rows)) => {
@@ -109,6 +110,24 @@ async fn look_at_table(
             (Some(table), Vec::new())
         }
     }
+}
+
+/// Whether one row at most is the parent of another table's row; nothing where none is.
+async fn parents(session: &Session, (scope, table): (&TableScope, &Table)) -> Option<Finding> {
+    if scope.parent_keys.is_empty() {
+        return None;
+    }
+    Some(match catalog::expect_parents(session, (scope, table)).await {
+        Ok(()) => Finding::pass(
+            "parent_key",
+            format!("a unique index keeps the parents in {} apart", table.quoted()),
+        ),
+        Err(error) if error.kind() == SourceErrorKind::Schema => {
+            let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
+            refusal("parent_key", why, &error)
+        }
+        Err(error) => unanswered("parent_key", &error),
+    })
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {

@@ -262,6 +262,7 @@ mod tests {
             keys: false,
             since: None,
             condition: None,
+            parent_keys: Vec::new(),
         }
     }
 

@@ -1,23 +1,19 @@
 //! Copies of the tables' mapped columns, one table after the other: as of one moment, or page by page.
 
-use std::str;
 use std::thread;
 
-use change::{
-    Days, Page, PageCursor, Row, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind,
-    TableScope, Value,
-};
+use change::{Page, PageCursor, RowKey, Scope, Snapshot, SnapshotPlan, SourceError, SourceErrorKind};
 use tokio::sync::mpsc;
 
 mod condition;
+mod copied;
 
-use crate::catalog::{Kind as TableKind, Table};
+pub(crate) use copied::Copied;
+
+use crate::catalog::Table;
 use crate::config::PostgresConfig;
 use crate::copy_binary::{self, Layout, Piece};
-use crate::copy_text::{CopiedCell, cells};
-use crate::name::{quote_ident, quote_literal};
 use crate::position::Lsn;
-use crate::value::Kind;
 use crate::wire::{Closer, Connection, Purpose, refused};
 
 /// Rows in a page of a copy that is read in one go.
@@ -56,98 +52,6 @@ impl Drop for PostgresSnapshot {
     }
 }
 
-/// What is copied, and how its rows are read.
-#[derive(Debug, Clone)]
-pub(crate) struct Copied {
-    /// The table's number in the scope.
-    table: u16,
-    /// The statement up to where conditions would follow.
-    select: String,
-    /// What leaves rows out that are too old or do not count; empty for nothing.
-    filter: Option<String>,
-    kinds: Vec<Kind>,
-    /// How the mapped columns are read in binary format; `None` where one of them is not known in it.
-    layouts: Option<Vec<Layout>>,
-    /// The key's columns, which follow the mapped ones.
-    key: Vec<String>,
-    keys_wanted: bool,
-}
-
-impl Copied {
-    /// Works out what to copy. Pages need the key to go on from; other copies only where it is asked for. `pages` says
-    /// that pages are wanted, and the only days of opening to read, if there are any.
-    pub(crate) fn new(number: u16, table: &Table, scope: &TableScope, pages: Option<&[Days]>) -> Self {
-        let key: Vec<String> = if pages.is_some() || scope.keys {
-            table.key.iter().map(|column| quote_ident(&column.name)).collect()
-        } else {
-            Vec::new()
-        };
-        let mapped = table.columns.iter().map(|column| quote_ident(&column.name));
-        let columns: Vec<String> = mapped.chain(key.iter().cloned()).collect();
-        // Rows of children by inheritance are in the log under the children's names: they are not the table's.
-        let only = if table.kind == TableKind::Partitioned { "" } else { "ONLY " };
-        Self {
-            table: number,
-            select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
-            filter: condition::filter(&table.all_columns, scope, pages.unwrap_or_default()),
-            kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
-            layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
-            keys_wanted: scope.keys && !key.is_empty(),
-            key,
-        }
-    }
-
-    /// The statement that copies everything.
-    fn whole(&self) -> String {
-        let condition = self.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
-        let format = if self.binary().is_some() { " (FORMAT binary)" } else { "" };
-        format!("COPY ({}{condition}) TO STDOUT{format}", self.select)
-    }
-
-    /// How a copy of everything is read in binary format. Keys are texts, to be equal to those in the log.
-    fn binary(&self) -> Option<&[Layout]> {
-        self.layouts.as_deref().filter(|_| self.key.is_empty())
-    }
-
-    /// The statement that copies one page.
-    fn page(&self, after: Option<&[String]>, rows: u32) -> String {
-        let key = self.key.join(", ");
-        let mut conditions: Vec<String> = self.filter.iter().cloned().collect();
-        if let Some(after) = after {
-            // The texts take the types of the columns that they are compared with.
-            let literals: Vec<String> = after.iter().map(|text| quote_literal(text)).collect();
-            conditions.push(format!("({key}) > ({})", literals.join(", ")));
-        }
-        let condition = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
-        format!("COPY ({}{condition} ORDER BY {key} LIMIT {rows}) TO STDOUT", self.select)
-    }
-
-    /// Reads one copied row: the row, its key's columns where they were copied, and about its bytes.
-    fn row(&self, line: &[u8]) -> Option<(Row, Option<Vec<String>>, usize)> {
-        let mut cells = cells(line);
-        let mut row = Vec::with_capacity(self.kinds.len());
-        for kind in &self.kinds {
-            row.push(match cells.next()? {
-                Some(text) => kind.read(&text),
-                None => Value::Null,
-            });
-        }
-        let key = (!self.key.is_empty()).then(|| {
-            let column = |cell: CopiedCell<'_>| Some(str::from_utf8(cell?.as_ref()).ok()?.to_owned());
-            cells.by_ref().take(self.key.len()).map(column).collect::<Option<Vec<_>>>()
-        });
-        if cells.next().is_some() {
-            return None;
-        }
-        let bytes = line.len() + row.len() * size_of::<Value>();
-        Some((Row::new(row), key.flatten(), bytes))
-    }
-}
-
 /// Starts a copy of everything on a connection that is in the transaction it shall be read in.
 ///
 /// # Errors
@@ -181,21 +85,16 @@ pub(crate) fn open(
             whole(connection, of_all(tables, scope))
         }
         SnapshotPlan::Pages { tables: wanted, opened, after, rows } => {
-            let (begun, mut after) = match after {
-                Some(cursor) => {
-                    let (table, key) = read_cursor(cursor, wanted)?;
-                    (Some(table), Some((cursor, key)))
-                }
-                None => (None, None),
-            };
-            let mut left = Vec::new();
-            for number in wanted.iter().filter(|number| begun.is_none_or(|begun| **number >= begun)) {
+            let mut after = after.as_ref();
+            let mut left = Vec::with_capacity(wanted.len());
+            for number in wanted {
                 let place = usize::from(*number);
                 let Some((table, wanted)) = tables.get(place).zip(scope.table(*number)) else { continue };
                 expect_key(table)?;
                 let copied = Copied::new(*number, table, wanted, Some(opened));
-                let after = after.take_if(|_| begun == Some(*number));
-                left.push((fitting(after, copied.key.len())?, copied));
+                // The cursor is of the first table.
+                let stopped = after.take().map(|cursor| read_cursor(cursor, copied.key.len())).transpose()?;
+                left.push((stopped, copied));
             }
             let rows = (*rows).max(1);
             let connection = Connection::open(config, Purpose::Sql)?;
@@ -224,36 +123,21 @@ fn expect_key(table: &Table) -> Result<(), SourceError> {
     .with_hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…)", table.quoted())))
 }
 
-/// The table at which a copy stopped, and the texts of its key's columns there. Cursors of copies that knew one table
-/// only are its key alone.
-fn read_cursor(cursor: &PageCursor, tables: &[u16]) -> Result<(u16, Vec<String>), SourceError> {
-    let numbered: Option<(u16, Vec<String>)> = serde_json::from_str(cursor.as_str()).ok();
-    let alone = || Some((*tables.first()?, serde_json::from_str(cursor.as_str()).ok()?));
-    numbered.or_else(alone).filter(|(table, _)| tables.contains(table)).ok_or_else(|| unfit(cursor, "tables"))
+/// The texts of the key's columns at which a copy stopped, if there are as many as the table's key has.
+fn read_cursor(cursor: &PageCursor, columns: usize) -> Result<Vec<String>, SourceError> {
+    let key: Option<Vec<String>> = serde_json::from_str(cursor.as_str()).ok();
+    key.filter(|key| key.len() == columns).ok_or_else(|| {
+        let context = format!(
+            "the copy stopped at the key {cursor:?}, which does not fit the table's key of {columns} columns"
+        );
+        SourceError::new(SourceErrorKind::Schema, context)
+            .with_hint("the table's key was changed: start the copy anew")
+    })
 }
 
-/// The key at which a copy stopped, if it has as many columns as the table's.
-fn fitting(
-    after: Option<(&PageCursor, Vec<String>)>,
-    columns: usize,
-) -> Result<Option<Vec<String>>, SourceError> {
-    match after {
-        Some((cursor, key)) if key.len() != columns => {
-            Err(unfit(cursor, &format!("table's key of {columns} columns")))
-        }
-        other => Ok(other.map(|(_, key)| key)),
-    }
-}
-
-fn unfit(cursor: &PageCursor, what: &str) -> SourceError {
-    let context = format!("the copy stopped at the key {cursor:?}, which does not fit the {what}");
-    SourceError::new(SourceErrorKind::Schema, context)
-        .with_hint("the table's key was changed: start the copy anew")
-}
-
-/// The table's number, and the texts of the key's columns.
-fn write_cursor(table: u16, key: &[String]) -> PageCursor {
-    PageCursor::new(serde_json::json!([table, key]).to_string())
+/// The texts of the key's columns.
+fn write_cursor(key: &[String]) -> PageCursor {
+    PageCursor::new(serde_json::json!(key).to_string())
 }
 
 type Outlet = mpsc::Sender<Result<Option<Page>, SourceError>>;
@@ -375,7 +259,7 @@ fn copy_pages(
         // Noted after the page was read: whatever the page shows was committed before.
         page.fence = Some(log_end(connection)?.to_position());
         page.table = copied.table;
-        page.cursor = last_key.as_deref().map(|key| write_cursor(copied.table, key));
+        page.cursor = last_key.as_deref().map(write_cursor);
         let whole = u32::try_from(page.rows.len()).is_ok_and(|count| count >= rows);
         if !page.rows.is_empty() {
             send(outlet, page)?;

@@ -1,6 +1,6 @@
 //! What `check` finds of table, slot and rows.
 
-use change::{Beginning, Position, Row, Severity, Source, Value};
+use change::{Beginning, Position, Row, Severity, Source, SourceErrorKind, TableScope, Value};
 use postgres_connector::PostgresSource;
 use testbed::postgres::Version;
 
@@ -242,4 +242,30 @@ async fn the_log_held_back_is_counted_and_a_missing_slot_keeps_nothing() {
         let found = check(&database.config(), &solicitudes()).await;
         assert_eq!(finding(&found, "slot_log").severity, Severity::Pass);
     }
+}
+
+#[tokio::test]
+async fn a_parent_of_which_a_row_could_have_two_is_refused_until_its_key_is_unique() {
+    let database = Database::make(Version::Distribution).await;
+    // An index of some rows only, and one of more columns, keep nobody apart.
+    database
+        .run(
+            "CREATE TABLE padres (id int PRIMARY KEY, numero text, region text, UNIQUE (region, numero));
+             CREATE UNIQUE INDEX ON padres (numero) WHERE region = 'norte'",
+        )
+        .await;
+    let scope = TableScope {
+        parent_keys: vec![vec!["id".to_owned()], vec!["numero".to_owned()]],
+        ..scope("padres", &["id", "numero", "region"])
+    };
+    let source = PostgresSource::new(database.config(), scope.clone());
+    let found = check(&database.config(), &scope).await;
+    let refused = finding(&found, "parent_key");
+    assert_eq!(refused.severity, Severity::Error, "{refused:?}");
+    assert!(refused.what.contains("(\"numero\")"), "{refused:?}");
+    let error = source.begin(&Beginning::Present).await.unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Schema, "{error}");
+    database.run(refused.mend.as_deref().unwrap()).await;
+    assert_eq!(finding(&check(&database.config(), &scope).await, "parent_key").severity, Severity::Pass);
+    drop(source.begin(&Beginning::Present).await.unwrap());
 }

@@ -5,9 +5,11 @@ use change::{Scope, SourceError, SourceErrorKind, TableScope};
 
 mod column;
 mod look_up;
+mod unique;
 
 pub(crate) use column::Column;
 pub(crate) use look_up::{columns, look_up};
+pub(crate) use unique::{expect_parents, unique_index};
 
 use crate::client::Client;
 use crate::name::quote_ident;
@@ -108,8 +110,8 @@ pub(crate) enum Lookup {
 /// All configured tables, by their numbers, fit for capture as far as the catalogue tells.
 ///
 /// # Errors
-/// A schema error for the first that there is not, or that lacks mapped columns; a configuration error for one that is
-/// configured twice.
+/// A schema error for the first that there is not, that lacks mapped columns, or in which a row of another could have two
+/// parents; a configuration error for one that is configured twice.
 pub(crate) async fn tables(client: &mut Client, scope: &Scope) -> Result<Vec<Table>, SourceError> {
     let mut tables: Vec<Table> = Vec::with_capacity(scope.tables.len());
     for one in &scope.tables {
@@ -118,6 +120,7 @@ pub(crate) async fn tables(client: &mut Client, scope: &Scope) -> Result<Vec<Tab
             let context = format!("table {} is configured twice, expected once", table.quoted());
             return Err(SourceError::new(SourceErrorKind::Configuration, context));
         }
+        expect_parents(client, (one, &table)).await?;
         tables.push(table);
     }
     Ok(tables)

@@ -94,6 +94,7 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
             }
             seen.push(table.object_id);
             rows = look_at_table(subject, client, (&table, sample_rows), findings).await;
+            findings.extend(parents(client, (scope, &table)).await);
             fit.push((scope, table));
         }
         inspection.samples.push(rows);
@@ -142,6 +143,24 @@ async fn look_at_table(
     sample::read(client, table, sample_rows).await.unwrap_or_else(|error| {
         findings.push(unanswered("sample", &error));
         Vec::new()
+    })
+}
+
+/// Whether one row at most is the parent of another table's row; nothing where none is.
+async fn parents(client: &mut Client, (scope, table): (&TableScope, &Table)) -> Option<Finding> {
+    if scope.parent_keys.is_empty() {
+        return None;
+    }
+    Some(match catalog::expect_parents(client, (scope, table)).await {
+        Ok(()) => Finding::pass(
+            "parent_key",
+            format!("a unique index keeps the parents in {} apart", table.quoted()),
+        ),
+        Err(error) if error.kind() == SourceErrorKind::Schema => {
+            let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
+            refusal("parent_key", why, &error)
+        }
+        Err(error) => unanswered("parent_key", &error),
     })
 }
 

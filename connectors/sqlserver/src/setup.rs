@@ -345,6 +345,7 @@ mod tests {
             keys: false,
             since: None,
             condition: None,
+            parent_keys: Vec::new(),
         }
     }
 

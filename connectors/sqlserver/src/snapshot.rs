@@ -93,7 +93,7 @@ pub(crate) async fn open(
                 // Where there is no log, there is one table.
                 scanned = Modified::of(config, &table)?.map(|modified| (table, modified));
             }
-            kept = after.as_ref().map(|cursor| go_on(&mut copies, cursor)).transpose()?;
+            kept = after.as_ref().map(|cursor| stopped_at(&copies, cursor)).transpose()?;
             (copies, Some((*rows).max(1)))
         }
     };
@@ -128,17 +128,12 @@ async fn paged(
     Ok((table, copied))
 }
 
-/// Leaves out the tables that the copy is through with, and returns the key that it stopped after in the first of the
-/// others.
-fn go_on(copies: &mut Vec<Copied>, stopped: &PageCursor) -> Result<Vec<String>, SourceError> {
-    let (number, key) = cursor::table_of(stopped);
-    copies.retain(|copied| copied.number >= number);
-    match copies.first() {
-        Some(copied) if copied.number == number => cursor::read(key, copied.parts()),
-        _ => Err(cursor::unfit(format!(
-            "the copy stopped in table number {number}, which is not to be copied"
-        ))),
-    }
+/// The key that the copy stopped after in the first of the tables.
+fn stopped_at(copies: &[Copied], cursor: &PageCursor) -> Result<Vec<String>, SourceError> {
+    copies.first().map_or_else(
+        || Err(cursor::unfit("a copy is to go on, and no table is to be copied".to_owned())),
+        |first| cursor::read(cursor, first.parts()),
+    )
 }
 
 /// Why a copy ends early.
@@ -355,7 +350,7 @@ impl Copier {
             filled.page.rows.push((row.row, row.key));
             filled.cut = filled.bytes >= KEYED_PAGE_BYTES;
         }
-        filled.page.cursor = filled.kept.as_deref().map(|kept| cursor::write(copied.number, kept));
+        filled.page.cursor = filled.kept.as_deref().map(cursor::write);
         Ok(filled)
     }
 }

@@ -95,6 +95,7 @@ pub(crate) fn scope() -> TableScope {
         keys: true,
         since: None,
         condition: None,
+        parent_keys: Vec::new(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The connector, as a whole process, watched through its ledger.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ledger::LedgerReader;
@@ -31,6 +32,9 @@ pub(crate) struct Connector {
     child: Option<Child>,
 }
 
+/// Where nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:9/api/load";
+
 /// What follows `[source]` in the configuration.
 const REST: &str = r#"
 [mapping]
@@ -45,7 +49,7 @@ flush_at = ["02:00"]
 time_zone = "America/Santo_Domingo"
 
 [delivery]
-url = "http://127.0.0.1:9/api/load"
+url = "ENDPOINT"
 
 [ledger]
 dir = "ledger"
@@ -57,9 +61,20 @@ listen = "127.0.0.1:0"
 impl Connector {
     /// An installation with an empty ledger; `source` is its section `[source]` with what belongs to it.
     pub(crate) fn fresh(source: &str) -> Result<Self, Failure> {
+        Self::delivering_to(source, NOWHERE)
+    }
+
+    /// The same with a dashboard at `url`.
+    pub(crate) fn delivering_to(source: &str, url: &str) -> Result<Self, Failure> {
         let dir = tempfile::tempdir()?;
-        fs::write(dir.path().join("bitacora.toml"), format!("{source}{REST}"))?;
+        let rest = REST.replace("ENDPOINT", url);
+        fs::write(dir.path().join("bitacora.toml"), format!("{source}{rest}"))?;
         Ok(Self { dir, child: None })
+    }
+
+    /// Runs a command of the connector, without a daemon beside it.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Ran, Failure> {
+        command(arguments, &self.dir.path().join("bitacora.toml"))
     }
 
     /// Starts on an empty ledger and waits until the table is copied: seconds, and the peak memory in KiB.
@@ -82,6 +97,19 @@ impl Connector {
         let before = LedgerReader::open(&self.ledger_dir())?.queries().captured_changes()?;
         let started = self.start()?;
         self.wait(|reader| Ok(reader.queries().captured_changes()? >= before + changes))?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Drained { seconds, peak_kib: self.peak_kib() })
+    }
+
+    /// The same, and until all of them are compared with the last known statuses, joined to their parents where they have
+    /// some.
+    pub(crate) fn drain_and_settle(&mut self, changes: u64) -> Result<Drained, Failure> {
+        let before = LedgerReader::open(&self.ledger_dir())?.queries().captured_changes()?;
+        let started = self.start()?;
+        self.wait(|reader| {
+            let queries = reader.queries();
+            Ok(queries.captured_changes()? >= before + changes && queries.is_settled()?)
+        })?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Drained { seconds, peak_kib: self.peak_kib() })
     }
@@ -160,6 +188,45 @@ impl Connector {
         let tail = lines.iter().skip(lines.len().saturating_sub(15)).copied().collect::<Vec<_>>();
         format!("the end of its log:\n{}", tail.join("\n"))
     }
+}
+
+/// A command that ran to its end.
+pub(crate) struct Ran {
+    pub(crate) seconds: f64,
+    /// The most memory that the process had, as far as it was looked at.
+    pub(crate) peak_kib: u32,
+    pub(crate) status: ExitStatus,
+    /// What it wrote to its standard output.
+    pub(crate) told: String,
+}
+
+/// Runs a command of the connector with this configuration.
+pub(crate) fn command(arguments: &[&str], configuration: &Path) -> Result<Ran, Failure> {
+    let started = Instant::now();
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg(AS_CONNECTOR)
+        .args(arguments)
+        .arg("-c")
+        .arg(configuration)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    let mut peak_kib = 0;
+    let status = loop {
+        // What the process had is gone with it, so it is looked at while it runs.
+        peak_kib = peak_kib.max(peak_kib_of(child.id()));
+        match child.try_wait()? {
+            Some(status) => break status,
+            None => std::thread::sleep(LOOK_EVERY),
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let mut told = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut told)?;
+    }
+    Ok(Ran { seconds, peak_kib, status, told })
 }
 
 /// The high-water mark of a process's resident memory: `VmHWM` of proc_pid_status(5).

@@ -4,17 +4,15 @@
 //! beforehand.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
 use ledger::{Captured, Entry, Ingest, Ledger, TableId};
 use normalizer::StatusChange;
 
-use crate::connector::{AS_CONNECTOR, peak_kib_of};
+use crate::connector::{Ran, command};
+use crate::endpoint::Endpoint;
 use crate::figures::machine;
 use crate::{Failure, Options};
 
@@ -94,35 +92,14 @@ fn flush(dir: &Path, records: u32, concurrency: u32) -> Result<(), Failure> {
     let endpoint = Endpoint::start()?;
     let configuration = dir.join("bitacora.toml");
     fs::write(&configuration, text(&endpoint.url, concurrency))?;
-    let started = Instant::now();
-    let mut child = Command::new(std::env::current_exe()?)
-        .args([AS_CONNECTOR, "flush", "-c"])
-        .arg(&configuration)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()?;
-    let mut peak = 0;
-    let status = loop {
-        // What the process had is gone with it, so it is looked at while it runs.
-        peak = peak.max(peak_kib_of(child.id()));
-        match child.try_wait()? {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    let mut told = String::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_string(&mut told)?;
-    }
+    let Ran { seconds, peak_kib, status, told } = command(&["flush"], &configuration)?;
     if !status.success() {
         return Err(format!("the flush ended with {status}").into());
     }
     println!(
         "concurrency {concurrency}: {:.0} records/s, peak resident memory {:.1} MiB",
         f64::from(records) / seconds,
-        f64::from(peak) / 1024.0
+        f64::from(peak_kib) / 1024.0
     );
     println!("  {}", told.trim());
     Ok(())
@@ -157,43 +134,4 @@ concurrency = {concurrency}
 dir = "ledger"
 "#
     )
-}
-
-/// The simulator as a process of its own, which ends with this.
-struct Endpoint {
-    child: Child,
-    url: String,
-}
-
-impl Endpoint {
-    fn start() -> Result<Self, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([AS_CONNECTOR, "tablero", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let output = child.stdout.take().ok_or("the simulator has no output")?;
-        let lines = BufReader::new(output).lines().map_while(Result::ok);
-        let url = lines
-            .filter_map(|line| {
-                line.trim().strip_prefix("[delivery] url = ").map(|url| url.trim_matches('"').to_owned())
-            })
-            .next();
-        match url {
-            Some(url) => Ok(Self { child, url }),
-            None => {
-                child.wait()?;
-                Err("the simulator did not say where it listens".into())
-            }
-        }
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

@@ -9,11 +9,17 @@
 //!   decoded to /dev/null
 //! - snapshot: the first copy of `bitacora run` beside `psql -c "COPY (SELECT …) TO STDOUT"` to /dev/null, or
 //!   `mysql --quick -e "SELECT …"`
+//! - audit, with `--audit`: `bitacora audit` of what was delivered, without and with four differences, beside the client's
+//!   `SELECT count(*)` and one pass of the mapped columns
+//! - join, with `--join`: the drain with the opening and the number joined from a parent beside the drain without
 //! - flush, with `--flush 1000000`: `bitacora flush` to the simulator, and the share of its time spent waiting for it
 
+mod audit_run;
 mod connector;
+mod endpoint;
 mod figures;
 mod flush_run;
+mod join_run;
 mod mysql_rival;
 mod mysql_run;
 mod mysql_stage;
@@ -48,6 +54,12 @@ struct Options {
     /// Measure flushes of so many records instead: how fast, how much memory, and how much of the time waiting
     #[arg(long, value_name = "RECORDS")]
     flush: Option<u32>,
+    /// Measure audits of the table instead
+    #[arg(long, conflicts_with_all = ["flush", "join"])]
+    audit: bool,
+    /// Measure what a join costs instead, on PostgreSQL
+    #[arg(long, conflicts_with = "flush")]
+    join: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -65,6 +77,13 @@ fn main() -> ExitCode {
     }
     let options = Options::parse();
     let measured = match (options.flush, options.engine) {
+        (None, Engine::Postgres) if options.join => join_run::run(&options),
+        (None, Engine::Postgres) if options.audit => audit_run::postgres(&options),
+        (None, Engine::Mysql) if options.audit => audit_run::mysql(&options, Product::MySql),
+        (None, Engine::Mariadb) if options.audit => audit_run::mysql(&options, Product::MariaDb),
+        (None, Engine::Mysql | Engine::Mariadb) if options.join => {
+            Err("--join is measured on PostgreSQL only: leave --engine out".into())
+        }
         (Some(records), _) => flush_run::run(&options, records),
         (None, Engine::Postgres) => postgres_run::run(&options),
         (None, Engine::Mysql) => mysql_run::run(&options, Product::MySql),

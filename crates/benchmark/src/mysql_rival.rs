@@ -29,8 +29,16 @@ pub(crate) fn decoded(stage: &MysqlStage, first: &str) -> Result<f64, Failure> {
 
 /// Seconds that the command line client takes to copy the mapped columns to /dev/null.
 pub(crate) fn copy(stage: &MysqlStage) -> Result<f64, Failure> {
+    query(stage, "SELECT numero, servicio, estado, fecha_apertura, fecha_modificacion FROM solicitudes")
+}
+
+/// Seconds that it takes to count the rows.
+pub(crate) fn count(stage: &MysqlStage) -> Result<f64, Failure> {
+    query(stage, "SELECT count(*) FROM solicitudes")
+}
+
+fn query(stage: &MysqlStage, sql: &str) -> Result<f64, Failure> {
     let mut command = stage.server.program(stage.server.product().client_program());
-    let sql = "SELECT numero, servicio, estado, fecha_apertura, fecha_modificacion FROM solicitudes";
     command.args(["--quick", "--skip-column-names", "--batch", "-e", sql, DATABASE]);
     timed(command)
 }

@@ -96,6 +96,18 @@ server_id = 4711
         Ok(first)
     }
 
+    /// Alters three rows and adds one, unseen by the log.
+    pub(crate) async fn alter_four_unseen(&mut self) -> Result<(), Failure> {
+        let insert = "INSERT INTO solicitudes SELECT 0, 'SOL-NUEVA', servicio, estado, fecha_apertura, \
+                      fecha_modificacion, solicitante, direccion, correo, monto, pagada, observaciones \
+                      FROM solicitudes WHERE id = 50";
+        let alter = format!("{UPDATE} WHERE id IN (5, 500, 5000)");
+        for sql in ["SET SESSION sql_log_bin = 0", &alter, insert, "SET SESSION sql_log_bin = 1"] {
+            self.client.query_drop(sql).await?;
+        }
+        Ok(())
+    }
+
     /// Lets the server compress the transactions to come, where it can.
     pub(crate) async fn compress(&mut self) -> Result<(), Failure> {
         Ok(self.client.query_drop("SET SESSION binlog_transaction_compression = ON").await?)

@@ -3,7 +3,7 @@
 use crate::connector::Connector;
 use crate::figures::{self, Figures, machine};
 use crate::rival;
-use crate::stage::{Backlog, Stage};
+use crate::stage::{Backlog, SLOT, Stage};
 use crate::{Failure, Options};
 
 /// Takes all of them and prints them.
@@ -19,14 +19,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut snapshot = Figures::new("snapshot, rows/s", "bitacora, first copy", "psql COPY (SELECT …)");
     for _ in 0..options.rounds {
         let rival = rival::copy(&stage)?;
-        let mut connector = Connector::fresh(&stage.source())?;
+        let mut connector = Connector::fresh(&stage.source(SLOT))?;
         let (mine, _) = connector.snapshot()?;
         snapshot.add(f64::from(options.rows), mine, rival);
         connector.stop()?;
         runtime.block_on(stage.forget_slots())?;
     }
     snapshot.print();
-    let mut connector = Connector::fresh(&stage.source())?;
+    let mut connector = Connector::fresh(&stage.source(SLOT))?;
     connector.settle_in()?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Large(options.rows))?;
     drain(options, &runtime, &stage, &mut connector, Backlog::Single(options.single))?;

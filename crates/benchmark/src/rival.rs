@@ -27,6 +27,15 @@ pub(crate) fn copy(stage: &Stage) -> Result<f64, Failure> {
     timed(command)
 }
 
+/// Seconds that `psql` takes to count the rows.
+pub(crate) fn count(stage: &Stage) -> Result<f64, Failure> {
+    let mut command = client(stage, "psql");
+    command
+        .args(["--no-psqlrc", "--quiet", "-c", "SELECT count(*) FROM public.solicitudes"])
+        .stdout(Stdio::null());
+    timed(command)
+}
+
 fn client(stage: &Stage, program: &str) -> Command {
     let server = &stage.server;
     let mut command = server.program(program);

@@ -107,8 +107,8 @@ impl Stage {
         Ok(Self { server, client, row_bytes: bytes.get(0) })
     }
 
-    /// The connector's `[source]`.
-    pub(crate) fn source(&self) -> String {
+    /// The `[source]` of a connector with this slot and publication.
+    pub(crate) fn source(&self, slot: &str) -> String {
         let server = &self.server;
         format!(
             r#"
@@ -123,8 +123,8 @@ table = "public.solicitudes"
 tls = "disable"
 
 [source.postgres]
-slot = "{SLOT}"
-publication = "{SLOT}"
+slot = "{slot}"
+publication = "{slot}"
 "#,
             host = server.host(),
             port = server.port(),
@@ -145,6 +145,13 @@ publication = "{SLOT}"
     pub(crate) async fn make_backlog(&self, backlog: Backlog) -> Result<String, Failure> {
         let copy = format!("SELECT pg_copy_logical_replication_slot('{SLOT}', '{RIVAL_SLOT}')");
         self.client.batch_execute(&copy).await?;
+        self.churn(backlog).await?;
+        let end = self.client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
+        Ok(end.get(0))
+    }
+
+    /// Makes a backlog behind all slots.
+    pub(crate) async fn churn(&self, backlog: Backlog) -> Result<(), Failure> {
         let call = match backlog {
             Backlog::Large(updates) => format!("CALL churn({updates}, 1000)"),
             Backlog::Single(updates) => format!("CALL churn({updates}, 1)"),
@@ -153,9 +160,29 @@ publication = "{SLOT}"
         self.client.batch_execute(&call).await?;
         // The vacuum keeps the rounds alike: without it every round would write to a larger table.
         self.client.batch_execute("VACUUM public.solicitudes").await?;
-        self.client.batch_execute("CHECKPOINT").await?;
-        let end = self.client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
-        Ok(end.get(0))
+        Ok(self.client.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// Makes a table of parents, one for each row.
+    pub(crate) async fn add_parents(&self) -> Result<(), Failure> {
+        for sql in [
+            "CREATE TABLE public.expedientes AS SELECT id, numero, fecha_apertura FROM public.solicitudes",
+            "ALTER TABLE public.expedientes ADD PRIMARY KEY (id)",
+            "VACUUM ANALYZE public.expedientes",
+        ] {
+            self.client.batch_execute(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Alters three rows and adds one, and loses the log that tells of it.
+    pub(crate) async fn alter_four_unseen(&self) -> Result<(), Failure> {
+        self.client.batch_execute(&format!("{UPDATE} WHERE id IN (5, 500, 5000)")).await?;
+        let insert = "INSERT INTO public.solicitudes SELECT 0, 'SOL-NUEVA', servicio, estado, fecha_apertura, \
+                      fecha_modificacion, solicitante, direccion, correo, monto, pagada, observaciones \
+                      FROM public.solicitudes WHERE id = 50";
+        self.client.batch_execute(insert).await?;
+        self.forget_slots().await
     }
 
     /// Lets the slot's restart point move up, which it does at checkpoints; whether it has.

@@ -47,12 +47,15 @@ pub struct Change {
 /// Something that happened to a table as a whole, or to its log, and that no row change describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incident {
-    /// All rows were removed at once. Nothing is sent for it: the operator is told.
+    /// All rows were removed at once. Nothing is sent for it: the operator is told, and a parent's rows are not joined
+    /// to what comes after.
     Truncated {
         /// The number of the table.
         table: u16,
         /// Where the log says so.
         position: Position,
+        /// How many of the batch's changes come before it.
+        after: usize,
     },
     /// The engine's own capture does not run, or gives no sign of it: that nothing comes does not mean that nothing
     /// changes.
@@ -64,6 +67,19 @@ pub enum Incident {
     },
     /// It gives signs again.
     CaptureResumed,
+}
+
+impl Incident {
+    /// The same as told of a batch that lacks the first so many changes.
+    #[must_use]
+    pub fn without_first(self, changes: usize) -> Self {
+        match self {
+            Self::Truncated { table, position, after } => {
+                Self::Truncated { table, position, after: after.saturating_sub(changes) }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A piece of the log.

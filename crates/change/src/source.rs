@@ -47,6 +47,9 @@ pub struct TableScope {
     /// Which rows count, by columns among `columns`. Snapshots may leave out rows that do not, as far as the server
     /// judges them as [`Condition::sql`] asks; the log is read whole.
     pub condition: Option<Condition>,
+    /// By which columns rows of other tables find theirs in this one, each list among `columns`. No two rows may hold
+    /// the same in them, and a unique index must see to that: otherwise nothing is captured.
+    pub parent_keys: Vec<Vec<String>>,
 }
 
 /// A day before which rows may be left out of snapshots.
@@ -170,12 +173,12 @@ pub enum SnapshotPlan {
     OnePass,
     /// In pages by key, each read in its own transaction and carrying a fence.
     Pages {
-        /// The tables to read, by their numbers, in ascending order.
+        /// The tables to read, by their numbers, in the order in which they are read.
         tables: Vec<u16>,
         /// Where there are any, only what was opened within these days, by the column and under the reservations of
         /// [`Since`]: rows that they cannot be compared with come too, and tables without such a column come whole.
         opened: Vec<Days>,
-        /// Go on after this page, which is one of the same tables' pages.
+        /// Go on after this page, which is one of the first table's.
         after: Option<PageCursor>,
         /// Rows in a page at most.
         rows: u32,
@@ -191,7 +194,8 @@ pub struct Days {
     pub end: i32,
 }
 
-/// The table and the key of the last row of a page, in the connector's own spelling.
+/// The key of the last row of a page, in the connector's own spelling. It does not tell the table, whose number may be
+/// another when the copy goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageCursor(Box<str>);
 

@@ -139,20 +139,22 @@ pub(crate) fn tables(config: &Config) -> Result<Tables, Failure> {
 /// The connector of `config`.
 pub(crate) fn source(config: &Config, tables: &Tables) -> AnySource {
     let floor = day_number(config.backfill.from) - 1;
-    let tables = tables.tables().iter().map(|table| scope(table, floor)).collect();
+    let tables = tables.tables().iter().map(|table| scope(tables, table, floor)).collect();
     AnySource::new(config, Scope { tables })
 }
 
 /// What is read of a table. A parent is read whole: what is left out of it could be asked for by any row.
-fn scope(table: &Table, floor: i32) -> TableScope {
+fn scope(tables: &Tables, table: &Table, floor: i32) -> TableScope {
     let filtered = table.mapped.as_ref().filter(|_| table.mirrors.is_empty());
     let since = |column: &str| Since { column: column.to_owned(), day: floor };
+    let mirrors = table.mirrors.iter().filter_map(|mirror| tables.mirrors().get(*mirror));
     TableScope {
         table: table.name.clone(),
         columns: table.columns.clone(),
         keys: table.needs_keys(),
         since: filtered.and_then(|mapped| mapped.own_opening_column()).map(since),
         condition: filtered.and_then(|mapped| mapped.own_condition()),
+        parent_keys: mirrors.map(|mirror| mirror.key_columns.clone()).collect(),
     }
 }
 

@@ -107,7 +107,7 @@ fn mapped(mapping: &Mapping, row: u64, cells: Row) -> Result<Captured, Box<dyn E
 
 fn child(declared: &Declared, row: u64, cells: Row) -> Captured {
     let shape = declared.shape(1);
-    let (operation, row_cells) = (Operation::Insert, Some(cells));
+    let (operation, row_cells) = (Some(Operation::Insert), Some(cells));
     let unjoined = Unjoined { shape, operation, row: row_cells, former: None, is_child: true };
     capture(declared.id(1), row, Entry::Unjoined(unjoined))
 }
@@ -119,7 +119,7 @@ fn parent(declared: &Declared, id: u64) -> Captured {
         Value::text("2025-06-01"),
     ];
     let shape = declared.shape(0);
-    let (operation, row) = (Operation::Insert, Some(Row::new(cells)));
+    let (operation, row) = (Some(Operation::Insert), Some(Row::new(cells)));
     let unjoined = Unjoined { shape, operation, row, former: None, is_child: false };
     capture(declared.id(0), id, Entry::Unjoined(unjoined))
 }

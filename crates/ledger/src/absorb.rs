@@ -300,6 +300,11 @@ impl<'a> Merge<'a> {
     }
 
     fn for_repair(&self, known: Option<&Known>, status_id: u8) -> Use {
+        let is_first = self.copy.is_first_of(self.marker.table);
+        if is_first && known.is_none_or(|known| known.copy_id == self.copy.id) {
+            // The first copy was not complete when the log was lost: the row belongs to the history.
+            return self.for_baseline(known);
+        }
         match known {
             None => Use::Emitted,
             Some(known) if known.status_id == status_id || known.touched_seq > self.copy.began_seq => {

@@ -64,7 +64,7 @@ impl<'a> HistoryMerge<'a> {
             copy_id: self.copy.id,
             is_held: false,
         };
-        let used = history::use_of(self.connection, self.copy, owner.as_ref(), &copied)?;
+        let used = history::use_of(self.connection, (self.copy, self.table), owner.as_ref(), &copied)?;
         // What an update told since then is newer than what the page shows.
         let held = owner.filter(|owner| owner.is_held);
         let told = held.map_or(copied, |held| Owner {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use normalizer::StatusChange;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::audit::{AuditScope, MonthAudit};
 use crate::audit_tables::AuditedTables;
@@ -134,95 +134,90 @@ fn waiting(connection: &Connection) -> Result<[i64; 3], LedgerError> {
     ])
 }
 
+/// Visits what `sql` finds: service, request and opening, and whatever follows in the row.
+fn visit(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    mut take: impl FnMut([&str; 2], Option<i64>, &Row<'_>) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    while let Some(row) = rows.next()? {
+        take([text(row, 0)?, text(row, 1)?], row.get(2)?, row)?;
+    }
+    Ok(())
+}
+
+/// A text of the row, where it lies.
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, LedgerError> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+}
+
 /// A request counts once, however many of its records are owed.
 fn owed_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
-    let connection = count.connection;
-    let mut statement = connection.prepare_cached(
-        "SELECT k.service_id, k.request_id, k.opening_at, k.table_id FROM ( \
+    let sql = "SELECT k.service_id, k.request_id, k.opening_at, k.table_id FROM ( \
          SELECT service_id, request_id FROM change WHERE seq > ?1 AND seq <= ?2 AND batch_id = 0 \
          UNION SELECT service_id, request_id FROM temp.audit_sent WHERE place = '' \
          UNION SELECT service_id, request_id FROM backfill_row WHERE ?3 AND state = 0 AND place = '') o \
          CROSS JOIN known k ON k.service_id = o.service_id AND k.request_id = o.request_id \
-         WHERE k.status_id <> 0",
-    )?;
-    let mut rows = statement.query(waiting(connection)?)?;
-    while let Some(row) = rows.next()? {
-        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if count.tables.has_requests(row.get(3)?) {
-            count.owed([service_id, request_id, ""], row.get(2)?)?;
-        }
-    }
-    Ok(())
+         WHERE k.status_id <> 0";
+    visit(
+        count.connection,
+        sql,
+        waiting(count.connection)?,
+        |[service, request], opening_at, row| match count.tables.has_requests(row.get(3)?) {
+            true => count.owed([service, request, ""], opening_at),
+            false => Ok(()),
+        },
+    )
 }
 
 /// Requests whose last known status is a record that the dashboard refused.
 fn refused_requests(count: &mut Count<'_>) -> Result<(), LedgerError> {
-    let connection = count.connection;
-    let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT k.service_id, k.request_id, k.opening_at, k.table_id FROM quarantine q \
+    let sql = "SELECT DISTINCT k.service_id, k.request_id, k.opening_at, k.table_id FROM quarantine q \
          CROSS JOIN known k ON k.service_id = q.service_id AND k.request_id = q.request_id \
-         WHERE q.state = 0 AND q.kind = 1 AND k.status_id = q.status_id AND k.modified_at = q.modified_at",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if count.tables.has_requests(row.get(3)?) {
-            count.refused([service_id, request_id, ""], row.get(2)?)?;
+         WHERE q.state = 0 AND q.kind = 1 AND k.status_id = q.status_id AND k.modified_at = q.modified_at";
+    visit(count.connection, sql, [], |[service, request], opening_at, row| {
+        match count.tables.has_requests(row.get(3)?) {
+            true => count.refused([service, request, ""], opening_at),
+            false => Ok(()),
         }
-    }
-    Ok(())
+    })
 }
 
 /// Rows of a history whose last word has not arrived.
 fn owed_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
-    let connection = count.connection;
-    let [batched, settled, waits] = waiting(connection)?;
-    let mut streamed = connection.prepare_cached(
-        "SELECT o.service_id, o.request_id, o.opening_at, o.row_key, o.modified_at FROM change c \
+    let [batched, settled, waits] = waiting(count.connection)?;
+    let streamed = "SELECT o.service_id, o.request_id, o.opening_at, o.row_key, o.modified_at FROM change c \
          CROSS JOIN row_owner o ON o.row_key = c.row_key AND o.seq = c.seq \
-         WHERE c.seq > ?1 AND c.seq <= ?2 AND c.batch_id = 0",
-    )?;
-    let mut rows = streamed.query([batched, settled])?;
-    while let Some(row) = rows.next()? {
-        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        let row_key = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        if count.tables.has_history_row(row_key) {
-            let place = history::place_of(row.get::<_, Option<i64>>(4)?.unwrap_or_default(), row_key);
-            count.owed([service_id, request_id, &place], row.get(2)?)?;
+         WHERE c.seq > ?1 AND c.seq <= ?2 AND c.batch_id = 0";
+    visit(count.connection, streamed, [batched, settled], |[service, request], opening_at, row| {
+        let row_key = text(row, 3)?;
+        if !count.tables.has_history_row(row_key) {
+            return Ok(());
         }
-    }
-    let mut others = connection.prepare_cached(
-        "SELECT service_id, request_id, opening_at, place, table_id FROM temp.audit_sent UNION ALL \
-         SELECT service_id, request_id, opening_at, place, table_id FROM backfill_row WHERE ?1 AND state = 0",
-    )?;
-    let mut rows = others.query([waits])?;
-    while let Some(row) = rows.next()? {
-        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        let place = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        if count.tables.has_history(row.get(4)?) {
-            count.owed([service_id, request_id, place], row.get(2)?)?;
+        let place = history::place_of(row.get::<_, Option<i64>>(4)?.unwrap_or_default(), row_key);
+        count.owed([service, request, &place], opening_at)
+    })?;
+    let others = "SELECT service_id, request_id, opening_at, place, table_id FROM temp.audit_sent UNION ALL \
+         SELECT service_id, request_id, opening_at, place, table_id FROM backfill_row WHERE ?1 AND state = 0";
+    visit(count.connection, others, [waits], |[service, request], opening_at, row| {
+        match count.tables.has_history(row.get(4)?) {
+            true => count.owed([service, request, text(row, 3)?], opening_at),
+            false => Ok(()),
         }
-    }
-    Ok(())
+    })
 }
 
 /// Records of a history that the dashboard refused: each is one row's.
 fn refused_rows(count: &mut Count<'_>) -> Result<(), LedgerError> {
-    let connection = count.connection;
-    let mut statement = connection.prepare_cached(
-        "SELECT service_id, request_id, opening_at, table_id FROM quarantine WHERE state = 0 AND kind = 1",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let service_id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let request_id = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if count.tables.has_history(row.get(3)?) {
-            count.refused([service_id, request_id, ""], row.get(2)?)?;
+    let sql =
+        "SELECT service_id, request_id, opening_at, table_id FROM quarantine WHERE state = 0 AND kind = 1";
+    visit(count.connection, sql, [], |[service, request], opening_at, row| {
+        match count.tables.has_history(row.get(3)?) {
+            true => count.refused([service, request, ""], opening_at),
+            false => Ok(()),
         }
-    }
-    Ok(())
+    })
 }

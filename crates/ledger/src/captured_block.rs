@@ -369,6 +369,7 @@ mod tests {
             prop::option::of(cells.prop_map(Row::new))
         };
         let operation = prop::sample::select(vec![Operation::Insert, Operation::Update, Operation::Delete]);
+        let operation = prop::option::of(operation);
         (operation, row(), row(), any::<(u16, bool)>()).prop_map(
             |(operation, row, former, (shape, is_child))| {
                 Entry::Unjoined(Unjoined { shape: shape.into(), operation, row, former, is_child })

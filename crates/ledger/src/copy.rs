@@ -4,11 +4,12 @@ use change::{Checkpoint, PageCursor, Position};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::copy_state::{self, CopyRow, CopyState};
+use crate::copy_turn::{Turn, put_marker, turns_of_exact};
 use crate::declared::Declared;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::gap::GapId;
 use crate::ingest::RejectedRow;
-use crate::ledger::{Ledger, LogEnd, store_checkpoint};
+use crate::ledger::{Ledger, store_checkpoint};
 use crate::quarantine::PutAside;
 use crate::staged::StagedRows;
 use crate::table_id::TableId;
@@ -104,7 +105,11 @@ impl Ledger {
         }
         let began_seq = self.log.committed_seq;
         let every = || self.declared.as_ref().map_or_else(|| vec![TableId::default()], Declared::ids);
-        let tables = new.tables.clone().unwrap_or_else(every);
+        let mut tables = new.tables.clone().unwrap_or_else(every);
+        if let Some(declared) = &self.declared {
+            // Parents come before the rows that are joined to them.
+            tables.sort_by_key(|table| declared.number(*table));
+        }
         let mut log = self.log;
         let copy = self.write("begin a copy of the table", |transaction| {
             if let Some(unfinished) = copy_state::unfinished(transaction)? {
@@ -123,6 +128,7 @@ impl Ledger {
                     }
                 }
                 CopyKind::Again => {
+                    meta::clear(transaction, meta::AGAIN_ASKED)?;
                     transaction.execute("DELETE FROM backfill_row WHERE state = 0", [])?;
                     transaction.execute("DELETE FROM backfill_month", [])?;
                     meta::set(transaction, meta::WAITING_ROWS, 0)?;
@@ -131,8 +137,12 @@ impl Ledger {
             if keeps_seqs {
                 history::keep_seqs(transaction, &mut log)?;
             }
+            let first = match new.kind {
+                CopyKind::Repair { .. } => copy_state::never_read(transaction, &tables)?,
+                CopyKind::Baseline | CopyKind::Again => Vec::new(),
+            };
             declared::set_copied(transaction, &tables, true)?;
-            insert_copy(transaction, new, began_seq, &tables)
+            insert_copy(transaction, new, began_seq, (&tables, &first))
         })?;
         self.log = log;
         Ok(copy)
@@ -153,7 +163,8 @@ impl Ledger {
             meta::set(transaction, meta::NEXT_STAGED_ID, last_id + 1)?;
             let mut update = transaction.prepare_cached(
                 "UPDATE copy SET scanned = scanned + ?2, staged = staged + ?3, rejected = rejected + ?4, \
-                 cursor = coalesce(?5, cursor), last_id = ?6 WHERE id = ?1",
+                 cursor = coalesce(?5, cursor), last_id = ?6, \
+                 cursor_table = CASE WHEN ?5 IS NULL THEN cursor_table ELSE ?7 END WHERE id = ?1",
             )?;
             update.execute(params![
                 copy.id,
@@ -162,7 +173,11 @@ impl Ledger {
                 page.rejected.len(),
                 page.cursor.as_ref().map(PageCursor::as_str),
                 last_id,
+                page.table,
             ])?;
+            transaction
+                .prepare_cached("UPDATE source_table SET scanned = scanned + ?2 WHERE id = ?1")?
+                .execute(params![page.table, page.scanned])?;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO page(copy_id, first_id, last_id, fence, at, table_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
@@ -252,8 +267,10 @@ impl Ledger {
             let copy = copy_state::being_read(transaction, copy)?;
             forget_known(transaction, &copy)?;
             row_owner::forget_copy(transaction, copy.id)?;
-            if copy.kind == CopyKind::Baseline {
-                declared::set_copied(transaction, &copy.tables, false)?;
+            declared::set_copied(transaction, copy.first_tables(), false)?;
+            if copy.kind == CopyKind::Again {
+                // What it shall send again is still asked for.
+                meta::set(transaction, meta::AGAIN_ASKED, 1)?;
             }
             staged::drop_all(transaction, copy.first_id, copy.last_id)?;
             // Rows that are in a batch already have left, and stay on record.
@@ -263,6 +280,14 @@ impl Ledger {
             transaction.execute("DELETE FROM page WHERE copy_id = ?1", [copy.id])?;
             copy_state::set_state(transaction, copy.id, CopyState::Abandoned)
         })
+    }
+
+    /// Notes that a copy for a backfill that is sent again must begin as soon as none is under way.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub fn ask_copy_again(&mut self) -> Result<(), LedgerError> {
+        self.write("ask for a copy of the table", |transaction| meta::set(transaction, meta::AGAIN_ASKED, 1))
     }
 
     /// Fails when the log ends within a transaction: what is put behind it would be committed with it, or
@@ -280,7 +305,7 @@ fn insert_copy(
     connection: &Connection,
     new: &NewCopy,
     began_seq: i64,
-    tables: &[TableId],
+    (tables, first): (&[TableId], &[TableId]),
 ) -> Result<CopyId, LedgerError> {
     let gap = match new.kind {
         CopyKind::Repair { gap } => Some(gap),
@@ -288,11 +313,12 @@ fn insert_copy(
     };
     let next_id = meta::number(connection, meta::NEXT_STAGED_ID)?.max(1);
     let mut insert = connection.prepare_cached(
-        "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id, tables) \
-         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO copy(kind, exact, state, gap_id, began_seq, began_at, first_id, last_id, tables, first_tables) \
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let kind = copy_state::kind_number(new.kind);
     let state = CopyState::BeingRead;
+    let first = (!first.is_empty()).then(|| declared::tables_json(first));
     let tables = declared::tables_json(tables);
     Ok(insert.insert(params![
         kind,
@@ -303,77 +329,9 @@ fn insert_copy(
         new.at,
         next_id,
         next_id - 1,
-        tables
+        tables,
+        first
     ])?)
-}
-
-/// Staged rows whose turn has come, and what was told of the moment they were read.
-struct Turn {
-    table: TableId,
-    first_id: i64,
-    last_id: i64,
-    position: Option<String>,
-    at: i64,
-}
-
-/// The turns of an exact copy: one for each table, in the order in which they were read, and one in which what was held is
-/// told, where rows of a history may be.
-fn turns_of_exact(
-    connection: &Connection,
-    copy: &CopyRow,
-    checkpoint: &Checkpoint,
-) -> Result<Vec<Turn>, LedgerError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT table_id, min(first_id), max(last_id) FROM page WHERE copy_id = ?1 AND last_id >= first_id \
-         GROUP BY table_id ORDER BY 2",
-    )?;
-    let position = || Some(checkpoint.position.to_string());
-    let at = copy.began_at;
-    let turns = statement.query_map([copy.id], |row| {
-        let (table, first_id, last_id) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Turn { table, first_id, last_id, position: position(), at })
-    })?;
-    let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
-    if turns.is_empty() || declared::any_history(connection)? {
-        let (first_id, last_id) = (copy.last_id + 1, copy.last_id);
-        turns.push(Turn { table: TableId::default(), first_id, last_id, position: position(), at });
-    }
-    Ok(turns)
-}
-
-/// Gives rows their turn at the log's end. The rows of a repair bring at most one log row each, for which
-/// the seqs right behind the marker are kept.
-fn put_marker(
-    connection: &Connection,
-    log: &mut LogEnd,
-    copy: &CopyRow,
-    turn: &Turn,
-) -> Result<(), LedgerError> {
-    let rows = turn.last_id - turn.first_id + 1;
-    let reserved = match copy.kind {
-        // What is held is told in the last turn, and nobody knows beforehand how much that is.
-        _ if rows == 0 && declared::any_history(connection)? => history::SEQS_KEPT,
-        CopyKind::Repair { .. } => rows,
-        CopyKind::Baseline | CopyKind::Again => 0,
-    };
-    connection
-        .prepare_cached(
-            "INSERT INTO marker(seq, copy_id, merged_id, last_id, reserved, emitted, position, at, table_id) \
-             VALUES(?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            log.next_seq,
-            copy.id,
-            turn.first_id - 1,
-            turn.last_id,
-            reserved,
-            turn.position,
-            turn.at,
-            turn.table,
-        ])?;
-    log.committed_seq = log.next_seq + reserved;
-    log.next_seq = log.committed_seq + 1;
-    meta::set(connection, meta::COMMITTED_SEQ, log.committed_seq)
 }
 
 /// Requests that are only known from this copy are not known any more; the others lose their tie to it.
@@ -381,7 +339,7 @@ fn forget_known(connection: &Connection, copy: &CopyRow) -> Result<(), LedgerErr
     let sql = "SELECT count(*) FROM backfill_row WHERE copy_id = ?1 AND state = 0";
     let waiting: i64 = connection.query_row(sql, [copy.id], |row| row.get(0))?;
     meta::add(connection, meta::WAITING_ROWS, -waiting)?;
-    if copy.kind == CopyKind::Baseline {
+    if copy.kind != CopyKind::Again {
         connection.execute("DELETE FROM known WHERE copy_id = ?1 AND emitted_seq = 0", [copy.id])?;
     }
     connection.execute("UPDATE known SET copy_id = 0, month = 0 WHERE copy_id = ?1", [copy.id])?;

@@ -9,6 +9,7 @@ use crate::copy::{CopyId, CopyKind, PageId};
 use crate::declared;
 use crate::error::LedgerError;
 use crate::log_row::decode;
+use crate::meta;
 use crate::parents;
 use crate::queries::Queries;
 use crate::table_id::TableId;
@@ -26,7 +27,7 @@ pub struct Unfinished {
     pub cursor: Option<PageCursor>,
     /// Rows read so far.
     pub scanned: u64,
-    /// The tables that it reads.
+    /// The tables that it has still to read, in their order; the cursor belongs to the first of them.
     pub tables: Vec<TableId>,
 }
 
@@ -87,14 +88,51 @@ pub(crate) struct CopyRow {
     pub(crate) first_id: i64,
     pub(crate) last_id: i64,
     cursor: Option<String>,
+    cursor_table: Option<TableId>,
     pub(crate) scanned: u64,
     pub(crate) tables: Vec<TableId>,
+    /// Those that a repair reads though no copy had read them to its end before.
+    first_tables: Vec<TableId>,
     staged: u64,
     rejected: u64,
 }
 
 const SELECT: &str = "SELECT id, kind, gap_id, exact, state, began_seq, began_at, first_id, last_id, cursor, \
-                      scanned, staged, rejected, tables FROM copy";
+                      scanned, staged, rejected, tables, first_tables, cursor_table FROM copy";
+
+/// Which copies have rows for the backfill: a repair only where it took the place of a first copy.
+const FOR_BACKFILL: &str = "(kind <> 1 OR first_tables IS NOT NULL)";
+
+impl CopyRow {
+    /// Whether rows of the table that nobody knows belong to the history: they are not what a lost log held.
+    pub(crate) fn is_first_of(&self, table: TableId) -> bool {
+        !matches!(self.kind, CopyKind::Repair { .. }) || self.first_tables.contains(&table)
+    }
+
+    /// The tables that count as never copied when this copy is given up.
+    pub(crate) fn first_tables(&self) -> &[TableId] {
+        if self.kind == CopyKind::Baseline { &self.tables } else { &self.first_tables }
+    }
+
+    /// The tables that it has still to read.
+    fn tables_left(&self) -> Vec<TableId> {
+        let Some(begun) = self.cursor_table else { return self.tables.clone() };
+        self.tables.iter().copied().skip_while(|table| *table != begun).collect()
+    }
+}
+
+/// Those of `tables` that no copy has read to its end.
+pub(crate) fn never_read(connection: &Connection, tables: &[TableId]) -> Result<Vec<TableId>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT tables FROM copy WHERE state IN (1, 2)")?;
+    let mut never = tables.to_vec();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let read =
+            declared::tables_from_json(row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?);
+        never.retain(|table| !read.contains(table));
+    }
+    Ok(never)
+}
 
 pub(crate) fn kind_number(kind: CopyKind) -> i64 {
     match kind {
@@ -125,6 +163,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<CopyRow> {
         staged: row.get(11)?,
         rejected: row.get(12)?,
         tables: declared::tables_from_json(row.get_ref(13)?.as_str_or_null()?),
+        first_tables: row
+            .get_ref(14)?
+            .as_str_or_null()?
+            .map_or_else(Vec::new, |text| declared::tables_from_json(Some(text))),
+        cursor_table: row.get(15)?,
     })
 }
 
@@ -146,7 +189,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Result<Option<CopyRow>, Led
     Ok(statement.query_row([], read).optional()?)
 }
 
-/// The first of the copies whose rows the backfill sends: it and all after it, but for repairs. A copy that is made again
+/// The first of the copies whose rows the backfill sends: it and all after it that have such rows. A copy that is made again
 /// is for all tables; one of tables that came into the configuration later is for these.
 pub(crate) fn first_for_backfill(connection: &Connection) -> Result<CopyId, LedgerError> {
     let sql = "SELECT coalesce(max(id), 0) FROM copy WHERE kind = 2 AND state <> 3";
@@ -156,8 +199,8 @@ pub(crate) fn first_for_backfill(connection: &Connection) -> Result<CopyId, Ledg
 /// The complete copies whose rows the backfill sends, oldest first.
 pub(crate) fn merged_for_backfill(connection: &Connection) -> Result<Vec<CopyId>, LedgerError> {
     let first = first_for_backfill(connection)?;
-    let sql = "SELECT id FROM copy WHERE id >= ?1 AND kind <> 1 AND state = 2 ORDER BY id";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT id FROM copy WHERE id >= ?1 AND {FOR_BACKFILL} AND state = 2 ORDER BY id");
+    let mut statement = connection.prepare_cached(&sql)?;
     let copies = statement.query_map([first], |row| row.get(0))?;
     Ok(copies.collect::<Result<_, _>>()?)
 }
@@ -165,7 +208,7 @@ pub(crate) fn merged_for_backfill(connection: &Connection) -> Result<Vec<CopyId>
 /// The newest copy whose rows are, or will be, what the backfill sends.
 pub(crate) fn newest_for_backfill(connection: &Connection) -> Result<Option<CopyRow>, LedgerError> {
     let mut statement = connection
-        .prepare_cached(&format!("{SELECT} WHERE kind <> 1 AND state <> 3 ORDER BY id DESC LIMIT 1"))?;
+        .prepare_cached(&format!("{SELECT} WHERE {FOR_BACKFILL} AND state <> 3 ORDER BY id DESC LIMIT 1"))?;
     Ok(statement.query_row([], read).optional()?)
 }
 
@@ -231,10 +274,18 @@ impl Queries {
             id: row.id,
             kind: row.kind,
             exact: row.exact,
+            tables: row.tables_left(),
             cursor: row.cursor.map(PageCursor::new),
             scanned: row.scanned,
-            tables: row.tables,
         }))
+    }
+
+    /// Whether a copy for a backfill that is sent again was given up, and has to begin once more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn owes_copy_again(&self) -> Result<bool, LedgerError> {
+        Ok(meta::number(&self.connection, meta::AGAIN_ASKED)? > 0)
     }
 
     /// The pages of a copy that wait until the stream has passed their fences, oldest first.

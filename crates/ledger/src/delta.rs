@@ -97,7 +97,7 @@ impl Queries {
 }
 
 /// The part of the log that may hold status changes outside any batch.
-fn unbatched_range(connection: &Connection) -> Result<[i64; 2], LedgerError> {
+pub(crate) fn unbatched_range(connection: &Connection) -> Result<[i64; 2], LedgerError> {
     let batched = meta::number(connection, meta::BATCHED_SEQ)?;
     let reopened: Option<i64> = meta::get(connection, meta::REOPENED_SEQ)?;
     Ok([reopened.map_or(batched, |seq| seq.min(batched)), meta::number(connection, meta::SETTLED_SEQ)?])

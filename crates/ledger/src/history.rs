@@ -21,7 +21,7 @@ use crate::ledger::LogEnd;
 use crate::log_row::{LogKind, Origin};
 use crate::meta;
 use crate::row_owner::{self, Owner};
-use crate::table_id::{table_of_key, unscoped};
+use crate::table_id::{TableId, table_of_key, unscoped};
 
 /// Seqs that are kept free for what a copy may bring: more than any table has rows.
 pub(crate) const SEQS_KEPT: i64 = 1 << 40;
@@ -163,15 +163,12 @@ pub(crate) enum Use {
 /// What becomes of a copied row that says `row`, when `owner` is what was last told of it.
 pub(crate) fn use_of(
     connection: &Connection,
-    copy: &CopyRow,
+    (copy, table): (&CopyRow, TableId),
     owner: Option<&Owner>,
     row: &Owner,
 ) -> Result<Use, LedgerError> {
     let Some(owner) = owner.filter(|owner| !owner.is_held) else {
-        return Ok(match copy.kind {
-            CopyKind::Repair { .. } => Use::Owed,
-            CopyKind::Baseline | CopyKind::Again => Use::Waits,
-        });
+        return Ok(if copy.is_first_of(table) { Use::Waits } else { Use::Owed });
     };
     let came_since = owner.seq > copy.began_seq;
     Ok(match copy.kind {

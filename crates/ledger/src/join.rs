@@ -99,12 +99,15 @@ impl<'a> Joiner<'a> {
         let Some(table) = table else {
             return if unjoined.is_child { self.put_orphan_aside(row, id) } else { Ok(()) };
         };
+        let Some(operation) = unjoined.operation else {
+            return table.mirrors.iter().try_for_each(|mirror| self.parents.empty(*mirror, row.seq));
+        };
         let reshaped = |found: &Option<Row>| {
             found.as_ref().map(|row| self.declared.reshaped(unjoined.shape, row.clone()))
         };
         let (now, former) = (reshaped(&unjoined.row), reshaped(&unjoined.former));
         for mirror in &table.mirrors {
-            let told = Told { operation: unjoined.operation, now: now.as_ref(), former: former.as_ref() };
+            let told = Told { operation, now: now.as_ref(), former: former.as_ref() };
             self.tell(*mirror, row, &told)?;
         }
         if unjoined.is_child { self.child(row, unjoined) } else { Ok(()) }
@@ -189,7 +192,8 @@ impl<'a> Joiner<'a> {
             self.parents.set_row_key(mirror, row_key, &key)?;
         }
         // What the stream has told since the copy began is newer.
-        if self.parents.find(mirror, &key)?.is_some_and(|parent| parent.seq > began_seq) {
+        let is_known_better = self.parents.find(mirror, &key)?.is_some_and(|parent| parent.seq > began_seq);
+        if is_known_better || self.parents.emptied_since(mirror, began_seq) {
             return Ok(());
         }
         let parent = Parent { cells: kept.cells_of(row), seq: began_seq, copy_id, is_gone: false };
@@ -240,7 +244,8 @@ impl<'a> Joiner<'a> {
             return self.put_orphan_aside(row, id);
         };
         let own = unjoined.row.as_ref().map(|row| self.declared.reshaped(unjoined.shape, row.clone()));
-        let is_deleted = unjoined.operation == Operation::Delete;
+        let Some(operation) = unjoined.operation else { return Ok(()) };
+        let is_deleted = operation == Operation::Delete;
         let found = self.find(mapped, own.as_ref(), is_deleted)?;
         let joined = own.as_ref().map(|own| mapped.joined(own, &found.rows()));
         if let (Some((join, key)), false) = (&found.missing, is_deleted) {
@@ -256,7 +261,7 @@ impl<'a> Joiner<'a> {
         let no_parent = found.missing.as_ref().filter(|_| !is_deleted);
         let normalized = match no_parent {
             Some((join, _)) => Normalized::Rejected(normalizer::missing_parent(join)),
-            None => normalizer::normalize(&mapped.mapping, &change_of(row, unjoined.operation, whole)),
+            None => normalizer::normalize(&mapped.mapping, &change_of(row, operation, whole)),
         };
         match Entry::of(normalized) {
             Ok(None) => Ok(()),

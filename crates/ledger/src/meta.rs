@@ -34,6 +34,8 @@ pub(crate) const BACKFILL_FROM: &str = "backfill_from";
 pub(crate) const BACKFILL_TO: &str = "backfill_to";
 /// When the backfill was first asked for.
 pub(crate) const BACKFILL_ASKED_AT: &str = "backfill_asked_at";
+/// A copy for a backfill that is sent again was given up when the log was lost, and must be begun once more.
+pub(crate) const AGAIN_ASKED: &str = "again_asked";
 /// The next of the seqs that are kept free for a repair in pages.
 pub(crate) const REPAIR_SEQ: &str = "repair_seq";
 /// Where pruning goes on, by table.

@@ -34,6 +34,8 @@ pub(crate) struct Parents<'a> {
     connection: &'a Connection,
     declared: &'a Declared,
     select: CachedStatement<'a>,
+    /// Of each mirror, the log row with which all of its parents went at once; 0 where they never did.
+    emptied: Vec<i64>,
     read: HashMap<usize, HashMap<String, Option<Parent>>>,
     altered: Vec<Key>,
 }
@@ -43,7 +45,12 @@ impl<'a> Parents<'a> {
         let select = connection.prepare_cached(
             "SELECT cells, seq, copy_id, is_gone FROM parent WHERE mirror_id = ?1 AND key = ?2",
         )?;
-        Ok(Self { connection, declared, select, read: HashMap::new(), altered: Vec::new() })
+        let mut emptied_seq = connection.prepare_cached("SELECT emptied_seq FROM mirror WHERE id = ?1")?;
+        let mirrors = 0..declared.tables().mirrors().len();
+        let emptied = mirrors
+            .map(|mirror| emptied_seq.query_row([declared.mirror_id(mirror)], |row| row.get(0)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { connection, declared, select, emptied, read: HashMap::new(), altered: Vec::new() })
     }
 
     /// Reads the parents with these keys, which then need not be looked up one by one.
@@ -73,7 +80,25 @@ impl<'a> Parents<'a> {
         let Some((stored, seq, copy_id, is_gone)) = found.optional()? else { return Ok(None) };
         let damaged = || LedgerError::new(LedgerErrorKind::Damaged, "a stored parent cannot be read");
         let cells = self.declared.cells_now(mirror, &stored.ok_or_else(damaged)?);
+        let is_gone = is_gone || self.emptied_since(mirror, seq);
         Ok(Some(Parent { cells, seq, copy_id, is_gone }))
+    }
+
+    /// Whether all parents went at once after `seq`.
+    pub(crate) fn emptied_since(&self, mirror: usize, seq: i64) -> bool {
+        self.emptied.get(mirror).is_some_and(|emptied| *emptied > seq)
+    }
+
+    /// Notes that all parents went at once. Rows that are deleted with them are still joined to them.
+    pub(crate) fn empty(&mut self, mirror: usize, seq: i64) -> Result<(), LedgerError> {
+        let sql = "UPDATE mirror SET emptied_seq = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![self.declared.mirror_id(mirror), seq])?;
+        if let Some(emptied) = self.emptied.get_mut(mirror) {
+            *emptied = seq;
+        }
+        let read = self.read.get_mut(&mirror).into_iter().flat_map(HashMap::values_mut).flatten();
+        read.for_each(|parent| parent.is_gone = true);
+        Ok(())
     }
 
     /// Notes what is known of a parent from now on.

@@ -1,7 +1,5 @@
 //! What could not be mapped, and what the dashboard refused: kept with the reason.
 
-use std::collections::BTreeMap;
-
 use change::{Position, RowKey};
 use normalizer::{RequestKey, StatusChange};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -138,17 +136,6 @@ impl Queries {
             .prepare_cached("SELECT count(*) FROM quarantine WHERE state = 0 AND kind = ?1")?;
         let mut count = |kind: QuarantineKind| statement.query_row([kind], |row| row.get(0));
         Ok(QuarantineCounts { rows: count(QuarantineKind::Row)?, records: count(QuarantineKind::Record)? })
-    }
-
-    /// How many items are in quarantine, by table.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn quarantined_by_table(&self) -> Result<BTreeMap<TableId, u64>, LedgerError> {
-        let sql = "SELECT table_id, count(*) FROM quarantine WHERE state = 0 GROUP BY 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let counts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(counts.collect::<Result<_, _>>()?)
     }
 
     /// How many items are in quarantine for each reason, by its stable name, the most frequent first.

@@ -212,23 +212,24 @@ impl Retry<'_> {
             })?;
         let known = KnownTable::new(self.connection)?.find(&change.service_id, &change.request_id)?;
         if let Some(key) = row_key {
+            let is_told = row_owner::owner_of(self.connection, key)?.is_some();
             return match copy.kind {
-                CopyKind::Repair { .. } => self.append(LogKind::MappedAgain, &again),
-                // The row has been told of since it was put aside.
-                _ if row_owner::owner_of(self.connection, key)?.is_some() => Ok(()),
-                CopyKind::Baseline | CopyKind::Again => {
-                    self.wait(&copy, known.unwrap_or_default(), &again, month)
+                CopyKind::Repair { .. } if is_told || !copy.is_first_of(row.table) => {
+                    self.append(LogKind::MappedAgain, &again)
                 }
+                // The row has been told of since it was put aside.
+                _ if is_told => Ok(()),
+                _ => self.wait(&copy, known.unwrap_or_default(), &again, month),
             };
         }
         match copy.kind {
-            CopyKind::Repair { .. } => {
+            CopyKind::Repair { .. } if known.is_some() || !copy.is_first_of(row.table) => {
                 if known.is_some_and(|known| known.touched_seq > copy.began_seq) {
                     return Ok(());
                 }
                 self.append(LogKind::Candidate, &again)
             }
-            CopyKind::Baseline | CopyKind::Again => match known {
+            _ => match known {
                 Some(known) if known.status_id != 0 || known.emitted_seq > 0 || known.copy_id > 0 => Ok(()),
                 known => self.wait(&copy, known.unwrap_or_default(), &again, month),
             },

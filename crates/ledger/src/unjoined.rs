@@ -13,8 +13,8 @@ use crate::packing::{pack_length, text, unpack_length};
 pub struct Unjoined {
     /// Which columns it was captured with.
     pub shape: ShapeId,
-    /// What happened to it.
-    pub operation: Operation,
+    /// What happened to it; `None` where all rows of the table went at once.
+    pub operation: Option<Operation>,
     /// The row as it became; as it was, if it was deleted and the log tells so much.
     pub row: Option<Row>,
     /// The row as it was before an update, where the log tells so much and it is a parent.
@@ -27,12 +27,19 @@ pub struct Unjoined {
 const CHILD: u8 = 0x80;
 
 impl Unjoined {
+    /// All parents of a table, which was captured with these columns, went at once.
+    #[must_use]
+    pub fn emptied(shape: ShapeId) -> Self {
+        Self { shape, operation: None, row: None, former: None, is_child: false }
+    }
+
     pub(crate) fn pack(&self, packed: &mut Vec<u8>) {
         pack_length(packed, self.shape as usize);
         let operation = match self.operation {
-            Operation::Insert => 0,
-            Operation::Update => 1,
-            Operation::Delete => 2,
+            Some(Operation::Insert) => 0,
+            Some(Operation::Update) => 1,
+            Some(Operation::Delete) => 2,
+            None => 3,
         };
         packed.push(if self.is_child { operation | CHILD } else { operation });
         for row in [&self.row, &self.former] {
@@ -49,9 +56,10 @@ impl Unjoined {
         let (operation, rest) = rest.split_first()?;
         let is_child = operation & CHILD != 0;
         let operation = match operation & !CHILD {
-            0 => Operation::Insert,
-            1 => Operation::Update,
-            2 => Operation::Delete,
+            0 => Some(Operation::Insert),
+            1 => Some(Operation::Update),
+            2 => Some(Operation::Delete),
+            3 => None,
             _ => return None,
         };
         let (row, rest) = optional_row(rest)?;

@@ -44,9 +44,10 @@ impl<'a> Waiting<'a> {
     ) -> Result<(), LedgerError> {
         let mut packer = Packer::default();
         packer.push_unjoined(row, unjoined);
-        let sql = "INSERT OR REPLACE INTO waiting_child(seq, mirror_id, key, row) VALUES(?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO waiting_child(seq, mirror_id, key, row, table_id) VALUES(?1, ?2, ?3, ?4, ?5)";
         let mirror = self.declared.mirror_id(mirror);
-        self.connection.prepare_cached(sql)?.execute(params![row.seq, mirror, key, packer.into_bytes()])?;
+        let stored = params![row.seq, mirror, key, packer.into_bytes(), row.table];
+        self.connection.prepare_cached(sql)?.execute(stored)?;
         self.any = true;
         Ok(())
     }

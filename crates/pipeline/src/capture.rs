@@ -176,17 +176,24 @@ impl<S: Source> Capture<S> {
     }
 
     /// Tables that came into the configuration after the first start are copied in pages beside the stream, unless
-    /// another copy is under way: then when that is complete.
+    /// another copy is under way: then when that is complete. So is everything, where a copy for a backfill that is sent
+    /// again was given up.
     pub(crate) async fn copy_new_tables(&self) -> Result<(), PipelineError> {
         let declared = self.declared.borrow().clone();
         let names = declared.clone();
-        let missing = self
+        let (missing, again) = self
             .ledger
             .call(move |ledger| match ledger.unfinished_copy()? {
-                Some(_) => Ok(Vec::new()),
-                None => ledger.tables_to_copy(&declared),
+                Some(_) => Ok((Vec::new(), false)),
+                None => Ok((ledger.tables_to_copy(&declared)?, ledger.owes_copy_again()?)),
             })
             .await?;
+        if again {
+            tracing::info!(
+                "the copy for a backfill that is sent again was cut short by a lost log: it begins once more"
+            );
+            return self.begin_copy(CopyKind::Again, false, None).await.map(|_| ());
+        }
         if missing.is_empty() {
             return Ok(());
         }
@@ -235,6 +242,7 @@ impl<S: Source> Capture<S> {
             self.ledger.call(move |ledger| ledger.close_gap(gap, Utc::now().timestamp_micros())).await?;
             self.health.clear("lost_log");
             tracing::info!("the gap is repaired: what differed is in the delta");
+            self.copy_new_tables().await?;
         }
         Ok(checkpoint)
     }

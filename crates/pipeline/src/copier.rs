@@ -5,7 +5,6 @@
 //! the stream has passed the fence, the ledger takes from the page the requests that the stream has not
 //! touched since the copy began, and the touched ones come by the stream.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use change::{Page, Position, Snapshot, SnapshotPlan, Source};
@@ -100,12 +99,18 @@ impl<S: Source> Copier<S> {
         waiting: mpsc::Sender<WaitingPage>,
         places: Arc<Semaphore>,
     ) -> Result<(), PipelineError> {
-        let numbers = copy.tables.iter().filter_map(|table| self.declared.number(*table));
+        // A table may have left the configuration since the copy began: what was read of it is no beginning of another.
+        let numbers: Vec<Option<u16>> =
+            copy.tables.iter().map(|table| self.declared.number(*table)).collect();
+        let stands = numbers.first().is_some_and(Option::is_some);
+        let tables: Vec<u16> = numbers.into_iter().flatten().collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
         let plan = SnapshotPlan::Pages {
-            // The ledger's own numbers may tell another order.
-            tables: numbers.collect::<BTreeSet<_>>().into_iter().collect(),
+            tables,
             opened: Vec::new(),
-            after: copy.cursor,
+            after: copy.cursor.filter(|_| stands),
             rows: throttle::page_rows(self.settings.rows_per_second),
         };
         let mut snapshot = self.source.snapshot(&plan).await?;

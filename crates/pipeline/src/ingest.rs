@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use change::{Batch, Change, Operation, Page, Row, RowKey, Transaction};
+use change::{Batch, Change, Incident, Operation, Page, Position, Row, RowKey, Transaction};
 use chrono_tz::Tz;
 use ledger::{Captured, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined};
 use normalizer::{Mapping, NormalizedRow, Rejection, Rows, Table, Tables};
@@ -18,7 +18,14 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         position: batch.position,
         captured_at,
     };
-    for change in batch.changes {
+    let emptied = emptied_parents(declared, &batch.incidents);
+    let mut emptied = emptied.into_iter().peekable();
+    let mut moment = captured_at;
+    for (place, change) in batch.changes.into_iter().enumerate() {
+        while let Some((_, table, position)) = emptied.next_if(|(after, ..)| *after <= place) {
+            ingest.captured.push(emptied_parent(declared, table, (position, moment)));
+        }
+        moment = change.transaction.committed_at;
         let Some(table) = declared.tables().table(change.table) else { continue };
         let id = declared.id(change.table);
         if table.is_joined() || !table.mirrors.is_empty() {
@@ -41,6 +48,32 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         ingest.captured.push(captured(id, entry, change));
     }
     ingest
+        .captured
+        .extend(emptied.map(|(_, table, position)| emptied_parent(declared, table, (position, moment))));
+    ingest
+}
+
+/// Parents' tables that were emptied at once: after how many changes each, and where.
+fn emptied_parents(declared: &Declared, incidents: &[Incident]) -> Vec<(usize, u16, Position)> {
+    let is_parent =
+        |table: u16| declared.tables().table(table).is_some_and(|table| !table.mirrors.is_empty());
+    let emptied = incidents.iter().filter_map(|incident| match incident {
+        Incident::Truncated { table, position, after } if is_parent(*table) => {
+            Some((*after, *table, position.clone()))
+        }
+        _ => None,
+    });
+    emptied.collect()
+}
+
+fn emptied_parent(declared: &Declared, table: u16, (position, committed_at): (Position, i64)) -> Captured {
+    Captured {
+        table: declared.id(table),
+        entry: Entry::Unjoined(Unjoined::emptied(declared.shape(table))),
+        row_key: None,
+        old_row_key: None,
+        transaction: Arc::new(Transaction { position, committed_at }),
+    }
 }
 
 /// A row that is joined when it is settled, or that others are joined to. The ledger learns of it whatever it says.
@@ -49,7 +82,7 @@ fn unjoined(declared: &Declared, table: &Table, change: &Change) -> Captured {
     let former = change.before.as_ref().filter(|_| is_parent && change.operation == Operation::Update);
     let entry = Entry::Unjoined(Unjoined {
         shape: declared.shape(change.table),
-        operation: change.operation,
+        operation: Some(change.operation),
         row: normalizer::whole_row(change).map(std::borrow::Cow::into_owned),
         former: former.cloned(),
         is_child: table.is_joined(),
@@ -160,5 +193,67 @@ fn rejected_row(
         row: normalizer::store_row(mapping, row),
         position: None,
         at: moment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use change::{Text, Value};
+    use ledger::Ledger;
+    use normalizer::{Field, JoinConfig, MappingConfig, OnDelete, TableConfig, TimeField};
+
+    use super::*;
+
+    fn tables() -> Tables {
+        let column = |name: &str| Field::Column { column: name.into(), map: None };
+        let mapping = MappingConfig {
+            service_id: Field::Value("101".into()),
+            request_id: column("numero"),
+            opening_date: TimeField::Value("2024-05-01".into()),
+            status_id: column("estado"),
+            last_modified_date: TimeField::CommitTime,
+            on_delete: OnDelete::Ignore,
+            condition: None,
+            rows: Rows::Requests,
+            floor: chrono::NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
+            zone: Tz::UTC,
+        };
+        let join = JoinConfig {
+            table: "padres".into(),
+            on: vec![("padre_id".into(), "id".into())],
+            columns: vec!["numero".into()],
+        };
+        Tables::new(vec![TableConfig { table: "hijas".into(), mapping, joins: vec![join] }], Tz::UTC).unwrap()
+    }
+
+    #[test]
+    fn that_parents_went_at_once_is_told_where_it_happened_among_the_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let declared = Ledger::open(dir.path(), "test").unwrap().declare_tables(Arc::new(tables())).unwrap();
+        let transaction = Arc::new(Transaction { position: Position::new("0/1"), committed_at: 7 });
+        let parent = |id: i64| Change {
+            table: 0,
+            operation: Operation::Insert,
+            before: None,
+            after: Some(Row::new(vec![Value::Int(id), Value::Text(Text::from("A"))])),
+            key: Some(RowKey::from_columns(["1"])),
+            old_key: None,
+            transaction: transaction.clone(),
+        };
+        let emptied = |table, after| Incident::Truncated { table, position: Position::new("0/1"), after };
+        let batch = Batch {
+            changes: vec![parent(1), parent(2)],
+            // That of the children says nothing of parents.
+            incidents: vec![emptied(0, 0), emptied(1, 1), emptied(0, 1), emptied(0, 2)],
+            ..Batch::default()
+        };
+        let ingest = ingest(&declared, batch, 9);
+        let told = ingest.captured.iter().map(|captured| match &captured.entry {
+            Entry::Unjoined(unjoined) => (unjoined.operation, captured.transaction.committed_at),
+            other => panic!("{other:?}"),
+        });
+        let insert = Some(Operation::Insert);
+        assert_eq!(told.collect::<Vec<_>>(), [(None, 9), (insert, 7), (None, 7), (insert, 7), (None, 7)]);
+        assert_eq!(ingest.changes, 2);
     }
 }

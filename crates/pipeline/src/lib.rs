@@ -69,5 +69,5 @@ pub use pipeline::{BackfillRange, Deliveries, Parts, Pipeline, Requests};
 pub use quarantine::{RetryReport, retry_quarantine};
 pub use schedule::{Schedule, ScheduleError, Times};
 pub use settings::{CaptureSettings, DeliverySettings, GroupBy, LookoutSettings, Settings, UpkeepSettings};
-pub use status::{LastFlush, Status, status};
+pub use status::{LastFlush, Status, TableStatus, status};
 pub use window::Window;

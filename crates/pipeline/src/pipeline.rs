@@ -341,7 +341,12 @@ impl Requests {
             let copy = NewCopy { kind: CopyKind::Again, exact: false, tables: None, at: now };
             self.ledger
                 .call(move |ledger| {
-                    if ledger.checkpoint()?.is_none() || ledger.unfinished_copy()?.is_some() {
+                    let under_way = ledger.unfinished_copy()?;
+                    if under_way.as_ref().is_some_and(|copy| matches!(copy.kind, CopyKind::Repair { .. })) {
+                        // A repair sends what differs only: the copy begins when it is through.
+                        return ledger.ask_copy_again();
+                    }
+                    if ledger.checkpoint()?.is_none() || under_way.is_some() {
                         // The copy that is under way, or about to begin, serves.
                         return Ok(());
                     }

@@ -2,7 +2,7 @@
 
 use change::Retention;
 use chrono::{DateTime, SecondsFormat, Utc};
-use ledger::{FlushKind, LedgerError, Queries, TableId};
+use ledger::{FlushKind, LedgerError, Queries};
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Alert, Inner, SourceState};
@@ -24,7 +24,7 @@ pub struct Status {
     pub backfill: BackfillReport,
     /// What was put aside with its reason.
     pub quarantine: QuarantineStatus,
-    /// The tables, by what each has put aside.
+    /// The tables, and what there is of each.
     #[serde(default)]
     pub tables: Vec<TableStatus>,
     /// Losses of the log, and how they were mended.
@@ -123,6 +123,15 @@ pub struct QuarantineStatus {
 pub struct TableStatus {
     /// The table, as the configuration names it.
     pub table: String,
+    /// Rows that the last copy of it has read.
+    #[serde(default)]
+    pub copied: u64,
+    /// Its status changes that are in no batch yet; counted where there are several tables.
+    #[serde(default)]
+    pub delta: u64,
+    /// Its rows that wait for the row of another table that they belong to.
+    #[serde(default)]
+    pub waiting: u64,
     /// Its rows and records in quarantine.
     pub quarantine: u64,
 }
@@ -195,12 +204,14 @@ pub fn status(
 }
 
 fn tables(ledger: &Queries) -> Result<Vec<TableStatus>, LedgerError> {
-    let quarantined = ledger.quarantined_by_table()?;
-    let status = |(id, table): (TableId, String)| TableStatus {
-        table,
-        quarantine: quarantined.get(&id).copied().unwrap_or_default(),
-    };
-    Ok(ledger.table_names()?.into_iter().map(status).collect())
+    let tables = ledger.table_counts()?.into_values().map(|counts| TableStatus {
+        table: counts.name,
+        copied: counts.copied,
+        delta: counts.delta,
+        waiting: counts.waiting,
+        quarantine: counts.quarantine,
+    });
+    Ok(tables.collect())
 }
 
 fn last_flush(ledger: &Queries) -> Result<Option<LastFlush>, LedgerError> {

@@ -114,7 +114,7 @@ impl<'a, S: Source> Pump<'a, S> {
     fn tell(&mut self, incident: &Incident) {
         let health = &self.capture.health;
         match incident {
-            Incident::Truncated { table, position } => {
+            Incident::Truncated { table, position, .. } => {
                 let declared = self.capture.declared.borrow().clone();
                 let name = declared.tables().table(*table).map_or("", |table| table.name.as_str());
                 let what = format!(

@@ -3,8 +3,8 @@
 use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
-use crate::catalog::{Kind, MissingColumn, Table};
-use crate::name::{quote_ident, quote_literal};
+use crate::catalog::{self, Kind, MissingColumn, Table};
+use crate::name::quote_ident;
 use crate::setup;
 use crate::wire::Connection;
 use change::nearest::suggestion;
@@ -123,20 +123,8 @@ fn key(scope: &TableScope, table: &Table) -> Finding {
 /// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
 /// consists of mapped columns only, nothing keeps two rows from bearing the same.
 pub(super) fn uniqueness(connection: &mut Connection, table: &Table) -> Result<Finding, SourceError> {
-    let context = "read the table's unique indexes";
-    let mapped: Vec<String> = table.mapped_columns().map(|column| quote_literal(&column.name)).collect();
-    let sql = format!(
-        "SELECT INDEX_NAME FROM information_schema.STATISTICS
-          WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND NON_UNIQUE = 0
-          GROUP BY INDEX_NAME
-         HAVING SUM(CASE WHEN COLUMN_NAME IN ({}) THEN 0 ELSE 1 END) = 0
-          ORDER BY COUNT(*) LIMIT 1",
-        quote_literal(&table.database),
-        quote_literal(&table.name),
-        mapped.join(", ")
-    );
-    let index = connection.query(context, &sql)?.into_iter().flatten().flatten().next();
-    let Some(index) = index else {
+    let mapped = table.mapped_columns().map(|column| column.name.as_str());
+    let Some(index) = catalog::unique_index(connection, table, mapped)? else {
         return Ok(Finding::warning(
             "request_id",
             format!("no unique index of {} consists of mapped columns only", table.quoted()),

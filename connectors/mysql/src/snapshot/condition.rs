@@ -118,7 +118,14 @@ mod tests {
             column("hora", "time", None),
         ];
         let condition = Some(condition);
-        let scope = TableScope { table: "t".to_owned(), columns: Vec::new(), keys: false, since, condition };
+        let scope = TableScope {
+            table: "t".to_owned(),
+            columns: Vec::new(),
+            keys: false,
+            since,
+            condition,
+            parent_keys: Vec::new(),
+        };
         filter(&columns, &scope, &[])
     }
 
@@ -163,6 +170,7 @@ mod tests {
             keys: false,
             since: Some(Since { column: column.to_owned(), day: 5 }),
             condition: None,
+            parent_keys: Vec::new(),
         };
         let days = [Days { first: 9, end: 41 }];
         let (first, end) = (day(9), day(41));

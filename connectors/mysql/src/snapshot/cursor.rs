@@ -111,9 +111,9 @@ pub(super) fn after(parts: &[KeyPart], kept: &[String]) -> String {
     condition
 }
 
-/// The cursor of a page of the table with this number.
-pub(super) fn write(table: u16, kept: &[String]) -> PageCursor {
-    let mut text = format!("{table}@");
+/// The cursor of a page whose last row has this key.
+pub(super) fn write(kept: &[String]) -> PageCursor {
+    let mut text = String::new();
     for value in kept {
         text.push_str(value);
         text.push(';');
@@ -121,24 +121,13 @@ pub(super) fn write(table: u16, kept: &[String]) -> PageCursor {
     PageCursor::new(text)
 }
 
-/// The number of the table whose page ends at the cursor, and the rest of it. A cursor that names no table is of the
-/// first: an earlier version wrote it, which read only one.
-///
-/// # Errors
-/// A schema error when it is no cursor.
-pub(super) fn table_of(cursor: &PageCursor) -> Result<(u16, &str), SourceError> {
-    let Some((number, key)) = cursor.as_str().split_once('@') else { return Ok((0, cursor.as_str())) };
-    let number =
-        number.parse().map_err(|_| unfit("the copy stopped at a place that names no table".to_owned()))?;
-    Ok((number, key))
-}
-
-/// Reads the rest of a cursor of a key of these parts.
+/// Reads a cursor of a key of these parts.
 ///
 /// # Errors
 /// A schema error when it is a cursor of another key.
-pub(super) fn read(parts: &[KeyPart], key: &str) -> Result<Vec<String>, SourceError> {
-    let kept: Option<Vec<String>> = key
+pub(super) fn read(parts: &[KeyPart], cursor: &PageCursor) -> Result<Vec<String>, SourceError> {
+    let kept: Option<Vec<String>> = cursor
+        .as_str()
         .strip_suffix(';')
         .map(|text| text.split(';').map(str::to_owned).collect())
         .filter(|kept: &Vec<String>| kept.len() == parts.len())
@@ -190,26 +179,7 @@ mod tests {
              (`c` > '2024-05-01 08:00:00.5' OR (`c` = '2024-05-01 08:00:00.5' AND `d` > _binary x'00'))))))"
         );
         assert_eq!(order(&parts), "`a`, `b`, `c`, `d`");
-        assert_eq!(read_back(&parts, &write(3, &kept)), kept);
-    }
-
-    fn read_back(parts: &[KeyPart], cursor: &PageCursor) -> Vec<String> {
-        read(parts, table_of(cursor).unwrap().1).unwrap()
-    }
-
-    #[test]
-    fn a_cursor_tells_its_table_and_one_without_is_of_the_first() {
-        for (text, table) in [("0@7;", Some((0, "7;"))), ("12@7;", Some((12, "7;"))), ("7;", Some((0, "7;")))]
-        {
-            assert_eq!(table_of(&PageCursor::new(text)).ok(), table, "{text}");
-        }
-        for text in ["@7;", "70000@7;", "x@7;"] {
-            assert_eq!(
-                table_of(&PageCursor::new(text)).unwrap_err().kind(),
-                SourceErrorKind::Schema,
-                "{text}"
-            );
-        }
+        assert_eq!(read(&parts, &write(&kept)).unwrap(), kept);
     }
 
     #[test]
@@ -223,7 +193,7 @@ mod tests {
     fn an_empty_text_is_a_key_like_any_other() {
         let parts = [part("a", "varchar", Some("utf8mb4"))];
         let kept = vec![parts[0].keep(b"").unwrap()];
-        assert_eq!(read_back(&parts, &write(0, &kept)), kept);
+        assert_eq!(read(&parts, &write(&kept)).unwrap(), kept);
         assert_eq!(after(&parts, &kept), "`a` > _utf8mb4 x''");
     }
 
@@ -231,7 +201,7 @@ mod tests {
     fn a_cursor_of_another_key_and_one_that_was_tampered_with_are_refused() {
         let parts = [part("a", "int", None), part("b", "datetime", None)];
         for text in ["", ";", "1;", "1;2;3;", "1 OR 1=1;2;", "1;' OR '1;", "x;2024-01-01;", "1;2024-01-01"] {
-            let error = read(&parts, text).unwrap_err();
+            let error = read(&parts, &PageCursor::new(text)).unwrap_err();
             assert_eq!(error.kind(), SourceErrorKind::Schema, "{text}");
         }
     }

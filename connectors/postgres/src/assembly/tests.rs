@@ -140,7 +140,11 @@ fn captured_messages_become_changes_with_their_commits() {
     assert_eq!(batch.changes[0].transaction.committed_at, 1_795_317_013_865_808);
     assert_eq!(
         batch.incidents,
-        [Incident::Truncated { table: 0, position: change::Position::new("0/4D459B90") }]
+        [Incident::Truncated {
+            table: 0,
+            position: change::Position::new("0/4D459B90"),
+            after: batch.changes.len()
+        }]
     );
     assert!(assembly.take_committed(true).is_none());
 }

@@ -3,9 +3,8 @@
 use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
-use crate::catalog::{Generated, Kind, MissingColumn, ReplicaIdentity, Table, quote_ident};
+use crate::catalog::{self, Generated, Kind, MissingColumn, ReplicaIdentity, Table, quote_ident};
 use crate::publication::identity_mend;
-use crate::session::sql_error;
 use change::nearest::suggestion;
 
 pub(super) fn absent(schema: &str, name: &str, similar: &[String]) -> Finding {
@@ -159,15 +158,8 @@ fn strange_leaf(scope: &TableScope, table: &Table) -> Option<Finding> {
 /// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
 /// consists of mapped columns only, nothing keeps two rows from bearing the same.
 pub(super) async fn uniqueness(subject: &Subject<'_>, table: &Table) -> Result<Finding, SourceError> {
-    let context = "read the table's unique indexes";
-    let numbers: Vec<i16> = table.columns.iter().map(|column| column.attnum).collect();
-    let sql = "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-                WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-                  AND (SELECT bool_and(k.attnum = ANY ($2)) FROM unnest(i.indkey::int2[]) WITH ORDINALITY
-                         AS k(attnum, place) WHERE k.place <= i.indnkeyatts)
-                ORDER BY i.indnkeyatts LIMIT 1";
-    let rows = subject.session.query(context, sql, &[&table.oid, &numbers]).await?;
-    let Some(row) = rows.first() else {
+    let mapped = table.columns.iter().map(|column| column.name.as_str());
+    let Some(name) = catalog::unique_index(subject.session, table, mapped).await? else {
         return Ok(Finding::warning(
             "request_id",
             format!("no unique index of {} consists of mapped columns only", table.quoted()),
@@ -179,6 +171,5 @@ pub(super) async fn uniqueness(subject: &Subject<'_>, table: &Table) -> Result<F
             table.quoted()
         )));
     };
-    let name: String = row.try_get(0).map_err(|error| sql_error(context, error))?;
     Ok(Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&name))))
 }

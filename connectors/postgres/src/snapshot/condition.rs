@@ -142,6 +142,7 @@ mod tests {
             keys: false,
             since,
             condition: Some(condition),
+            parent_keys: Vec::new(),
         };
         filter(&columns(), &scope, &[])
     }
@@ -182,6 +183,7 @@ mod tests {
             keys: false,
             since: Some(Since { column: column.to_owned(), day: 5 }),
             condition: None,
+            parent_keys: Vec::new(),
         };
         let days = [Days { first: 9, end: 41 }, Days { first: 99, end: 131 }];
         let name = "\"apertura\"";

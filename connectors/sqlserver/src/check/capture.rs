@@ -158,6 +158,7 @@ mod tests {
             keys: false,
             since: None,
             condition: None,
+            parent_keys: Vec::new(),
         });
         judge(&Subject { config: &config(), scope: &scope, server: &server() })
     }

@@ -124,6 +124,7 @@ mod tests {
             keys: false,
             since: None,
             condition: None,
+            parent_keys: Vec::new(),
         });
         version(&Subject { config: &config(), scope: &scope, server: &server }).unwrap().severity
     }

@@ -4,8 +4,8 @@ use change::nearest::suggestion;
 use change::{Finding, SourceError, TableScope};
 
 use super::Subject;
-use crate::catalog::{MissingColumn, Table};
-use crate::client::{Client, Param};
+use crate::catalog::{self, MissingColumn, Table};
+use crate::client::Client;
 use crate::name::quote_ident;
 
 pub(super) fn absent(subject: &Subject<'_>, (schema, name): (&str, &str), similar: &[String]) -> Finding {
@@ -92,22 +92,9 @@ fn key(scope: &TableScope, table: &Table) -> Finding {
 /// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
 /// consists of mapped columns only, nothing keeps two rows from bearing the same.
 pub(super) async fn uniqueness(client: &mut Client, table: &Table) -> Result<Vec<Finding>, SourceError> {
-    let sql = "SELECT i.name, c.column_id FROM sys.indexes AS i \
-               JOIN sys.index_columns AS c ON c.object_id = i.object_id AND c.index_id = i.index_id \
-               WHERE i.object_id = @P1 AND i.is_unique = 1 AND i.is_disabled = 0 AND i.has_filter = 0 \
-               AND c.key_ordinal > 0 ORDER BY i.index_id";
-    let rows = client.rows("read the table's unique indexes", sql, &[Param::from(table.object_id)]).await?;
-    let mut indexes: Vec<(String, bool)> = Vec::new();
-    for row in &rows {
-        let (name, column) = (row.optional_text(0)?.unwrap_or_default().to_owned(), row.number(1)?);
-        let mapped = table.mapped_columns().any(|known| known.column_id == column);
-        match indexes.last_mut().filter(|(last, _)| *last == name) {
-            Some((_, all)) => *all &= mapped,
-            None => indexes.push((name, mapped)),
-        }
-    }
-    let finding = match indexes.into_iter().find(|(_, all)| *all) {
-        Some((name, _)) => Finding::pass(
+    let mapped: Vec<i64> = table.mapped_columns().map(|column| column.column_id).collect();
+    let finding = match catalog::unique_index(client, table, &mapped).await? {
+        Some(name) => Finding::pass(
             "request_id",
             format!("unique index {} of {} keeps requests apart", quote_ident(&name), table.quoted()),
         ),

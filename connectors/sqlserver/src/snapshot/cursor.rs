@@ -118,27 +118,18 @@ pub(crate) fn after(parts: &[KeyPart], first: usize) -> String {
     condition
 }
 
-/// The table's number, and the texts as one, each after its length in characters.
-pub(crate) fn write(table: u16, kept: &[String]) -> PageCursor {
+/// The texts as one, each after its length in characters.
+pub(crate) fn write(kept: &[String]) -> PageCursor {
     let text: String = kept.iter().map(|part| format!("{}:{part}", part.chars().count())).collect();
-    PageCursor::new(format!("{table}@{text}"))
+    PageCursor::new(text)
 }
 
-/// The number of the table whose page ends at the cursor, and the rest of it. A cursor that names no table is of the
-/// first: an earlier version wrote it, which read only one.
-pub(crate) fn table_of(cursor: &PageCursor) -> (u16, &str) {
-    // What comes first without a table is a length and a colon.
-    let split = cursor.as_str().split_once('@');
-    let named = split.and_then(|(number, key)| Some((number.parse().ok()?, key)));
-    named.unwrap_or((0, cursor.as_str()))
-}
-
-/// The texts that [`write`] made one of, out of the rest of a cursor.
+/// The texts that [`write`] made one of.
 ///
 /// # Errors
 /// A schema error when they are not those of this key: it was altered since.
-pub(crate) fn read(key: &str, parts: &[KeyPart]) -> Result<Vec<String>, SourceError> {
-    let mut rest = key;
+pub(crate) fn read(cursor: &PageCursor, parts: &[KeyPart]) -> Result<Vec<String>, SourceError> {
+    let mut rest = cursor.as_str();
     let mut kept = Vec::with_capacity(parts.len());
     while let Some((length, after)) = rest.split_once(':') {
         let Ok(length) = length.parse::<usize>() else { break };
@@ -214,22 +205,16 @@ mod tests {
     fn a_cursor_of_another_key_is_refused() {
         let key = key(&[("a", "int"), ("b", "int")]);
         for text in ["", "1:7", "x", "9:7", "1:71:81:9", "1:7,1:8"] {
-            assert!(read(text, &key).is_err(), "{text}");
+            assert!(read(&PageCursor::new(text), &key).is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_cursor_reads_as_it_was_written(table in any::<u16>(), a in any::<String>(), b in any::<String>()) {
+        fn a_cursor_reads_as_it_was_written(a in any::<String>(), b in any::<String>()) {
             let key = key(&[("a", "nvarchar"), ("b", "nvarchar")]);
             let kept = vec![a, b];
-            let cursor = write(table, &kept);
-            let (of, rest) = table_of(&cursor);
-            prop_assert_eq!((of, read(rest, &key).unwrap()), (table, kept.clone()));
-            // As it was written before there were several tables.
-            let bare = PageCursor::new(rest);
-            let (of, rest) = table_of(&bare);
-            prop_assert_eq!((of, read(rest, &key).unwrap()), (0, kept));
+            prop_assert_eq!(read(&write(&kept), &key).unwrap(), kept);
         }
     }
 }

@@ -174,6 +174,7 @@ mod tests {
             keys: false,
             since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
             condition: None,
+            parent_keys: Vec::new(),
         }
     }
 

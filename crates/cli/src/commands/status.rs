@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use ledger::{Ledger, LedgerErrorKind, LedgerReader};
-use pipeline::{Health, Status};
+use pipeline::{Health, Status, TableStatus};
 
 use super::Context;
 use crate::args::StatusArgs;
@@ -89,7 +89,7 @@ fn show(status: &Status) -> Result<(), Failure> {
     }
     if status.tables.len() > 1 {
         for table in &status.tables {
-            lines.push(("table", format!("{}: {} in quarantine", table.table, count(table.quarantine))));
+            lines.push(("table", table_line(table)));
         }
     }
     if let Some(error) = &source.last_error {
@@ -117,6 +117,23 @@ fn show(status: &Status) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What there is of one table among several.
+fn table_line(table: &TableStatus) -> String {
+    let mut told = format!(
+        "{}: {} copied, {} to be sent",
+        table.table,
+        counted(table.copied, "row"),
+        counted(table.delta, "record")
+    );
+    for (what, number) in [("waiting for their parents", table.waiting), ("in quarantine", table.quarantine)]
+    {
+        if number > 0 {
+            told.push_str(&format!(", {} {what}", count(number)));
+        }
+    }
+    told
 }
 
 fn since(oldest: Option<&str>) -> String {

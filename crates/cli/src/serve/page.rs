@@ -72,6 +72,7 @@ pub(super) fn render(view: &View<'_>, language: Language, nonce: &str) -> String
         live("alerts", source::alerts(view, language)),
         life::section(view, language),
         live("capture", source::capture(view, language)),
+        live("tables", source::tables(view, language)),
         live("delivery", delivery::delta(view, language)),
         live("flushes", chart::section(view, language)),
         live("backfill", delivery::backfill(view, language)),
@@ -156,6 +157,9 @@ mod tests {
             hint: Some(hostile.into()),
         });
         status.delta.records = 1;
+        let table =
+            pipeline::TableStatus { table: hostile.into(), copied: 1, delta: 1, waiting: 0, quarantine: 0 };
+        status.tables = vec![table.clone(), table];
         let mut overview = Overview::default();
         overview.by_service.insert(hostile.into(), 1);
         overview.by_status.insert(9, 1);

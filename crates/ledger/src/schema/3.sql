@@ -5,7 +5,8 @@ CREATE TABLE source_table(
     id         INTEGER PRIMARY KEY,
     name       TEXT UNIQUE,
     is_history INTEGER NOT NULL,             -- whether each of its rows is a status change
-    is_copied  INTEGER NOT NULL DEFAULT 0    -- whether a copy of it is complete, or under way
+    is_copied  INTEGER NOT NULL DEFAULT 0,   -- whether a copy of it is complete, or under way
+    scanned    INTEGER NOT NULL DEFAULT 0    -- rows of it that the last copy has read
 );
 INSERT INTO source_table(id, name, is_history, is_copied)
     SELECT 1, NULL, coalesce((SELECT value FROM meta WHERE key = 'history'), 0), 1
@@ -26,6 +27,7 @@ CREATE TABLE mirror(
     table_id    INTEGER NOT NULL,
     key_columns TEXT NOT NULL,
     columns     TEXT NOT NULL,
+    emptied_seq INTEGER NOT NULL DEFAULT 0,  -- the log row with which all parents went at once: those told before are gone
     UNIQUE(table_id, key_columns)
 );
 CREATE TABLE parent(
@@ -51,6 +53,7 @@ CREATE TABLE waiting_child(
     mirror_id INTEGER NOT NULL,
     key       TEXT NOT NULL,
     flushes   INTEGER NOT NULL DEFAULT 0,    -- that began while it waited
+    table_id  INTEGER NOT NULL,              -- its own
     row       BLOB NOT NULL
 );
 CREATE INDEX waiting_child_of ON waiting_child(mirror_id, key);
@@ -68,3 +71,7 @@ ALTER TABLE marker ADD COLUMN table_id INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE staged_block ADD COLUMN is_unjoined INTEGER NOT NULL DEFAULT 0;
 -- The tables that it reads, as a JSON list; NULL in copies of older ledgers, which held one table.
 ALTER TABLE copy ADD COLUMN tables TEXT;
+-- Those of them that no copy had read to its end before; NULL for none.
+ALTER TABLE copy ADD COLUMN first_tables TEXT;
+-- The table that the cursor belongs to; NULL: the first of them.
+ALTER TABLE copy ADD COLUMN cursor_table INTEGER;

@@ -286,3 +286,47 @@ fn a_request_broken_before_the_copy_is_carried_by_it() {
     desk.settle();
     assert_eq!(desk.flush(FlushKind::Backfill, false), [["101 A 9"]]);
 }
+
+#[test]
+fn a_log_that_is_lost_during_the_first_copy_makes_no_repair_of_the_history() {
+    let mut desk = Desk::new();
+    desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
+    let copy = desk.begin(CopyKind::Baseline, false);
+    desk.fenced_page(copy, &[change("101 A 9"), change("101 B 9")]);
+    desk.commit(vec![candidate("101 B 3"), candidate("101 C 9")]);
+    let gap = gap(&mut desk);
+    desk.ledger.abandon_copy(copy).unwrap();
+    desk.ledger.set_checkpoint(&checkpoint("0/50")).unwrap();
+    let copy = desk.begin(CopyKind::Repair { gap }, false);
+    // A and D were in no complete copy, and nobody told of them; the stream told of B and C before the gap.
+    desk.fenced_page(copy, &[change("101 A 3"), change("101 B 3"), change("101 C 2")]);
+    desk.fenced_page(copy, &[change("101 D 9 1"), change("101 D 3 2")]);
+    desk.ledger.finish_copy(copy, None).unwrap();
+    desk.settle();
+    desk.ledger.close_gap(gap, NOW + 1).unwrap();
+    assert_eq!(desk.ledger.gaps().unwrap()[0].records, 1);
+    assert_eq!(desk.flush(FlushKind::Delta, false), [["101 B 3", "101 C 9", "101 C 2"]]);
+    ask(&mut desk);
+    assert_eq!(desk.flush(FlushKind::Backfill, false), [["101 A 3", "101 D 3 2"]]);
+    assert_eq!(desk.ledger.backfill_status().unwrap().state, BackfillState::Done);
+
+    // Once all of it was read, what is new after another gap was hidden by it.
+    let gap = self::gap(&mut desk);
+    let copy = desk.begin(CopyKind::Repair { gap }, true);
+    desk.ledger.append_page(copy, &page(&[change("101 A 3"), change("101 E 9")])).unwrap();
+    desk.ledger.finish_copy(copy, Some(&checkpoint("0/90"))).unwrap();
+    assert_eq!(desk.flush(FlushKind::Delta, false), [["101 E 9"]]);
+}
+
+#[test]
+fn a_log_that_is_lost_while_the_backfill_is_sent_again_leaves_that_asked_for() {
+    let mut desk = Desk::new();
+    desk.baseline(&[change("101 A 9")]);
+    assert!(!desk.ledger.owes_copy_again().unwrap());
+    let copy = desk.begin(CopyKind::Again, false);
+    desk.ledger.abandon_copy(copy).unwrap();
+    let mut desk = desk.reopen();
+    assert!(desk.ledger.owes_copy_again().unwrap());
+    desk.begin(CopyKind::Again, false);
+    assert!(!desk.ledger.owes_copy_again().unwrap());
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use change::{Operation, Position, Row, RowKey, Transaction, Value};
+use change::{Operation, PageCursor, Position, Row, RowKey, Transaction, Value};
 use chrono_tz::Tz;
 use ledger::{
     Captured, CopyKind, Declared, Entry, FlushKind, GapFound, Ingest, StagedPage, TableId, Unjoined,
@@ -69,7 +69,7 @@ impl Joined {
         let row = Some(parent_row(id, number));
         let former = former.map(|number| parent_row(id, number));
         let shape = self.declared.shape(PARENT);
-        let unjoined = Unjoined { shape, operation, row, former, is_child: false };
+        let unjoined = Unjoined { shape, operation: Some(operation), row, former, is_child: false };
         self.captured(PARENT, unjoined, &id.to_string())
     }
 
@@ -77,7 +77,8 @@ impl Joined {
     fn child(&self, id: i64, parent: i64, status: i64) -> Captured {
         let row = Some(child_row(parent, status));
         let shape = self.declared.shape(CHILD);
-        let unjoined = Unjoined { shape, operation: Operation::Insert, row, former: None, is_child: true };
+        let unjoined =
+            Unjoined { shape, operation: Some(Operation::Insert), row, former: None, is_child: true };
         self.captured(CHILD, unjoined, &id.to_string())
     }
 
@@ -339,4 +340,102 @@ fn a_table_that_comes_later_is_to_be_copied_and_one_that_goes_is_forgotten_by_no
     joined.desk.ledger.declare_tables(crate::arrange::single(false)).unwrap();
     joined.desk.settle();
     assert_eq!(joined.reasons(), ["missing_table table \"historial\" is not mapped any more"]);
+}
+
+#[test]
+fn parents_of_a_table_that_was_emptied_are_joined_to_nothing_that_comes_after() {
+    let mut joined = Joined::new();
+    joined.exact(CopyKind::Baseline, &[(1, "A"), (2, "B")], &[(1, 1, 9)]);
+    let emptied = joined.captured(PARENT, Unjoined::emptied(joined.declared.shape(PARENT)), "");
+    joined.commit(vec![
+        joined.child(2, 1, 3),
+        joined.parent(Operation::Insert, 3, "C"),
+        Captured { row_key: None, ..emptied },
+        joined.child(3, 1, 7),
+        joined.child(4, 3, 7),
+        joined.parent(Operation::Insert, 2, "D"),
+        joined.child(5, 2, 9),
+    ]);
+    assert_eq!(joined.delta(), ["A 3", "D 9"]);
+    assert_eq!(joined.desk.ledger.waiting_rows().unwrap(), 2);
+    // What is known of it outlives the process, and the parent may come back.
+    let mut joined = joined.reopen();
+    joined.commit(vec![joined.child(6, 1, 2), joined.parent(Operation::Insert, 1, "E")]);
+    assert_eq!(joined.delta(), ["E 7", "E 2"]);
+}
+
+#[test]
+fn a_page_that_was_read_before_its_table_was_emptied_brings_no_parent_back() {
+    let mut joined = Joined::new();
+    joined.desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
+    let copy = joined.desk.begin(CopyKind::Baseline, false);
+    let emptied = joined.captured(PARENT, Unjoined::emptied(joined.declared.shape(PARENT)), "");
+    joined.commit(vec![Captured { row_key: None, ..emptied }, joined.parent(Operation::Insert, 2, "D")]);
+    joined.fenced(copy, joined.parents(&[(1, "A"), (2, "B")]));
+    joined.desk.ledger.finish_copy(copy, None).unwrap();
+    joined.commit(vec![joined.child(1, 1, 9), joined.child(2, 2, 9)]);
+    assert_eq!(joined.delta(), ["D 9"]);
+    assert_eq!(joined.desk.ledger.waiting_rows().unwrap(), 1);
+}
+
+/// Two tables that stand for themselves.
+fn two(order: [&str; 2]) -> Arc<Tables> {
+    let config =
+        |table: &str| TableConfig { table: table.into(), mapping: mapping("numero", "fecha"), joins: vec![] };
+    Arc::new(Tables::new(order.map(config).to_vec(), Tz::UTC).unwrap())
+}
+
+#[test]
+fn a_copy_goes_on_in_its_tables_whatever_their_order_in_the_configuration() {
+    let mut desk = Desk::new();
+    let before = desk.ledger.declare_tables(two(["b", "a"])).unwrap();
+    desk.ledger.set_checkpoint(&checkpoint("0/0")).unwrap();
+    let (b, a) = (before.id(0), before.id(1));
+    let copy = desk.begin(CopyKind::Baseline, false);
+    let page = StagedPage {
+        table: b,
+        cursor: Some(PageCursor::new("7")),
+        fence: Some(Position::new("0/9")),
+        ..StagedPage::default()
+    };
+    desk.ledger.append_page(copy, &page).unwrap();
+    let left = |desk: &Desk| desk.ledger.unfinished_copy().unwrap().unwrap();
+    let after = desk.ledger.declare_tables(two(["a", "b"])).unwrap();
+    assert_eq!((after.id(0), after.id(1)), (a, b));
+    assert_eq!((left(&desk).tables, left(&desk).cursor), (vec![b, a], Some(PageCursor::new("7"))));
+    desk.ledger
+        .append_page(copy, &StagedPage { table: a, cursor: Some(PageCursor::new("1")), ..page })
+        .unwrap();
+    assert_eq!((left(&desk).tables, left(&desk).cursor), (vec![a], Some(PageCursor::new("1"))));
+}
+
+#[test]
+fn a_table_that_comes_back_is_copied_again_and_so_are_parents() {
+    let mut joined = Joined::new();
+    joined.exact(CopyKind::Baseline, &[(1, "A")], &[(1, 1, 9)]);
+    joined.desk.settle();
+    assert!(joined.desk.ledger.tables_to_copy(&joined.declared).unwrap().is_empty());
+    joined.desk.ledger.declare_tables(two(["a", "b"])).unwrap();
+    // Nobody heard of the parents meanwhile.
+    joined.declared = joined.desk.ledger.declare_tables(tables()).unwrap();
+    let missing = joined.desk.ledger.tables_to_copy(&joined.declared).unwrap();
+    assert_eq!(missing, [joined.declared.id(PARENT), joined.declared.id(CHILD)]);
+    joined.commit(vec![joined.child(2, 1, 3)]);
+    assert!(joined.delta().is_empty());
+    assert_eq!(joined.desk.ledger.waiting_rows().unwrap(), 1);
+}
+
+#[test]
+fn what_there_is_of_each_table_is_counted() {
+    let mut joined = Joined::new();
+    joined.exact(CopyKind::Baseline, &[(1, "A"), (2, "B")], &[(1, 1, 9), (2, 5, 9)]);
+    joined.commit(vec![joined.child(3, 1, 3), joined.child(4, 7, 3)]);
+    joined.desk.settle();
+    let counts = joined.desk.ledger.table_counts().unwrap();
+    let of = |table| {
+        let counts = &counts[&joined.declared.id(table)];
+        (counts.name.as_str(), [counts.copied, counts.delta, counts.waiting, counts.quarantine])
+    };
+    assert_eq!(of(PARENT), ("solicitudes", [2, 0, 0, 0]));
+    assert_eq!(of(CHILD), ("historial", [2, 1, 1, 1]));
 }

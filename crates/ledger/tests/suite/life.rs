@@ -248,6 +248,7 @@ impl Life {
             return;
         }
         self.desk().ledger.finish_copy(copy, None).unwrap();
+        self.model.was_read = true;
         self.copy_ended();
     }
 
@@ -283,6 +284,7 @@ impl Life {
         self.desk().ledger.append_page(copy, &staged).unwrap();
         self.desk().ledger.finish_copy(copy, Some(&checkpoint("0/5"))).unwrap();
         self.merge(&rows);
+        self.model.was_read = true;
         self.copy_ended();
     }
 

@@ -81,6 +81,10 @@ pub(crate) struct Model {
     /// Whether there is, or will be, something for the backfill.
     pub(crate) was_copied: bool,
     copied_before: bool,
+    /// Whether a copy was read to its end.
+    pub(crate) was_read: bool,
+    /// Whether the copy under way is a repair that stands in for the first one.
+    is_first: bool,
     pub(crate) copy: Option<(Kind, i64)>,
     pub(crate) carried: BTreeMap<(usize, Request), Carried>,
 }
@@ -209,7 +213,9 @@ impl Model {
         self.copies += 1;
         self.copy = Some((kind, self.committed));
         self.copied_before = self.was_copied;
-        self.was_copied |= kind != Kind::Repair;
+        // Where no copy was complete, a repair stands in for the first one.
+        self.is_first = kind == Kind::Repair && !self.was_read;
+        self.was_copied |= kind != Kind::Repair || self.is_first;
         if kind == Kind::Again {
             self.carried.retain(|_, row| has_left(row.moment));
         }
@@ -236,7 +242,11 @@ impl Model {
         }
         let mut seq = marker;
         for row in newest.values() {
-            if kind == Kind::Repair {
+            let known = self.known.get(&row.request);
+            let is_history = self.is_first && known.is_none_or(|known| known.carried == Some(self.copies));
+            if is_history {
+                self.carry(row, (Kind::Baseline, began), marker, &has_left);
+            } else if kind == Kind::Repair {
                 self.compare(row, began, &mut seq);
             } else {
                 self.carry(row, (kind, began), marker, &has_left);
@@ -295,7 +305,7 @@ impl Model {
         let copy = self.copies;
         self.carried.retain(|(of, _), row| *of != copy || has_left(row.moment));
         self.was_copied = self.copied_before;
-        if kind == Kind::Baseline {
+        if kind != Kind::Again {
             self.known.retain(|_, known| known.carried != Some(copy) || known.emitted > 0);
         }
         for known in self.known.values_mut().filter(|known| known.carried == Some(copy)) {

@@ -4,7 +4,7 @@ use alerts::Language;
 use pipeline::SourceState;
 
 use super::{View, moment, section};
-use crate::serve::html::{escape, facts};
+use crate::serve::html::{escape, facts, table};
 use crate::terminal::count;
 
 /// One sentence that says whether all is well.
@@ -90,6 +90,31 @@ pub(super) fn capture(view: &View<'_>, language: Language) -> String {
         rows.push((t("Último error", "Last error"), format!("<span lang=\"en\">{}</span>", escape(error))));
     }
     section("capture", t("Captura", "Capture"), &facts(&rows))
+}
+
+/// What there is of each table, where there are several.
+pub(super) fn tables(view: &View<'_>, language: Language) -> String {
+    let t = |spanish, english| language.pick(spanish, english);
+    let tables = &view.status.tables;
+    if tables.len() < 2 {
+        return String::new();
+    }
+    let heads = [
+        t("Tabla", "Table"),
+        t("Filas copiadas", "Rows copied"),
+        t("Registros por enviar", "Records to be sent"),
+        t("Filas que esperan a su fila padre", "Rows that wait for their parents"),
+        t("En cuarentena", "In quarantine"),
+    ];
+    let rows: Vec<_> = tables
+        .iter()
+        .map(|one| {
+            let counts = [one.copied, one.delta, one.waiting, one.quarantine].map(count);
+            std::iter::once(escape(&one.table)).chain(counts).collect()
+        })
+        .collect();
+    let title = t("Tablas", "Tables");
+    section("tables", title, &table(title, &heads, &rows))
 }
 
 /// Losses of the log, and how they were mended.

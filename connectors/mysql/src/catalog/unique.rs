@@ -1,0 +1,54 @@
+//! Whether the server sees to it that no two rows are alike in some columns.
+
+use change::{SourceError, SourceErrorKind, TableScope};
+
+use super::Table;
+use crate::name::{quote_ident, quote_literal};
+use crate::wire::Connection;
+
+/// The narrowest unique index of the table that consists of some of these columns only.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub(crate) fn unique_index<'a>(
+    connection: &mut Connection,
+    table: &Table,
+    columns: impl Iterator<Item = &'a str>,
+) -> Result<Option<String>, SourceError> {
+    let columns: Vec<String> = columns.map(quote_literal).collect();
+    let sql = format!(
+        "SELECT INDEX_NAME FROM information_schema.STATISTICS
+          WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND NON_UNIQUE = 0
+          GROUP BY INDEX_NAME
+         HAVING SUM(CASE WHEN COLUMN_NAME IN ({}) THEN 0 ELSE 1 END) = 0
+          ORDER BY COUNT(*) LIMIT 1",
+        quote_literal(&table.database),
+        quote_literal(&table.name),
+        columns.join(", ")
+    );
+    let found = connection.query("read the table's unique indexes", &sql)?;
+    Ok(found.into_iter().flatten().flatten().next())
+}
+
+/// Refuses a parent of which a row could have two.
+///
+/// # Errors
+/// A schema error where no unique index keeps parents apart.
+pub(crate) fn expect_parents(
+    connection: &mut Connection,
+    (scope, table): (&TableScope, &Table),
+) -> Result<(), SourceError> {
+    for key in &scope.parent_keys {
+        if unique_index(connection, table, key.iter().map(String::as_str))?.is_none() {
+            let columns: Vec<String> = key.iter().map(|column| quote_ident(column)).collect();
+            let columns = columns.join(", ");
+            let context = format!(
+                "rows are joined to {} by ({columns}), and no unique index of it consists of these columns only",
+                table.quoted()
+            );
+            return Err(SourceError::new(SourceErrorKind::Schema, context)
+                .with_hint(format!("ALTER TABLE {} ADD UNIQUE ({columns})", table.quoted())));
+        }
+    }
+    Ok(())
+}
