@@ -7,7 +7,7 @@ mod column;
 mod look_up;
 
 pub(crate) use column::Column;
-pub(crate) use look_up::{columns, look_up};
+pub(crate) use look_up::{columns, look_up, rows_estimate};
 
 use crate::client::Client;
 use crate::name::quote_ident;

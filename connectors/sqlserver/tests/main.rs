@@ -8,6 +8,7 @@ mod connecting;
 mod copying;
 mod database;
 mod instances;
+mod kinds;
 mod losing;
 mod polling;
 mod removal;
