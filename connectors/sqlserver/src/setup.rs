@@ -136,9 +136,8 @@ async fn capture_statements(
     if !server.captures || kept.is_some_and(|minutes| minutes < KEPT_MINUTES) {
         statements.push(keep_for_a_week());
     }
-    // On a server without any database that captures there are no jobs to look at yet.
-    let sees_jobs = server.is_sysadmin || owner && server.kind == Kind::AzureDatabase;
-    if !sees_jobs && (!server.captures || jobs.told().is_none()) {
+    // Where nothing captures yet, it cannot be known. An owner of the database could not grant this to itself.
+    if !owner && (!server.captures || jobs.told().is_none()) {
         statements.push(rights::grant_jobs(&config.user, &server.place()));
     }
     Ok(())

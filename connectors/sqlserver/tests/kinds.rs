@@ -32,7 +32,6 @@ async fn a_database_of_azure_is_checked_copied_and_followed() {
     let findings = source.check(0).await.findings;
     let wrong: Vec<&Finding> =
         findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
-    // Three days are the server's own default.
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(findings.iter().all(|finding| !["agent", "capture_job"].contains(&finding.code)), "{findings:?}");
     let begun = source.begin(&Beginning::Present).await.unwrap();

@@ -13,4 +13,5 @@ mod losing;
 mod polling;
 mod removal;
 mod several;
+mod statements;
 mod streaming;
