@@ -37,10 +37,14 @@ impl Session for Client {
     const SAVEPOINT: &'static str = "SAVE TRANSACTION aparte";
     const ROLLBACK_TO_SAVEPOINT: &'static str = "ROLLBACK TRANSACTION aparte";
 
+    /// A line that says GO ends a batch, as in the server's own clients.
     async fn try_run(&self, sql: &str) -> Result<(), String> {
         let mut client = self.0.lock().await;
-        let answer = client.simple_query(sql).await.map_err(|error| error.to_string())?;
-        answer.into_results().await.map(drop).map_err(|error| error.to_string())
+        for batch in sql.split("\nGO\n") {
+            let answer = client.simple_query(batch).await.map_err(|error| error.to_string())?;
+            answer.into_results().await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 

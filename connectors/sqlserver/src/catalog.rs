@@ -8,7 +8,7 @@ mod look_up;
 mod unique;
 
 pub(crate) use column::Column;
-pub(crate) use look_up::{columns, look_up};
+pub(crate) use look_up::{columns, look_up, rows_estimate};
 pub(crate) use unique::{expect_parents, unique_index};
 
 use crate::client::Client;

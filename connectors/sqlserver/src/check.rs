@@ -79,7 +79,9 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
         }
     } else {
         findings.push(database::capture(subject));
+        findings.extend(database::durability(subject.server));
         if subject.server.captures {
+            add(findings, "log_end", database::log_end(subject, client).await);
             add(findings, "capture", capture::findings(subject, client).await);
             add(findings, "log_retention", keeping::findings(subject, client).await);
         }

@@ -171,6 +171,9 @@ fn captured(number: u32) -> Option<Meaning> {
             (LostLog, Some("the change table no longer has what was asked for: the table is read anew"))
         }
         22_901 | 22_910 | 22_985 => (Configuration, Some(SETUP)),
+        22_891 => {
+            (Configuration, Some("ALTER DATABASE … SET DELAYED_DURABILITY = DISABLED: capture demands it"))
+        }
         22_920 | 22_921 | 22_934 => {
             (Configuration, Some("the capture instance is not there: run `bitacora check`"))
         }
@@ -199,6 +202,7 @@ mod tests {
             (976, Busy),
             (978, Configuration),
             (22_901, Configuration),
+            (22_891, Configuration),
             (102, Protocol),
         ] {
             let error = numbered("read the change table", number, "No.");

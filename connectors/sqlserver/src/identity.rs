@@ -34,8 +34,10 @@ impl Identity {
     /// When the server cannot be asked.
     pub(crate) async fn ask(client: &mut Client) -> Result<Self, SourceError> {
         let context = "ask which database answers";
+        // By its name: on Azure DB_ID() is not the number that sys.databases has
+        // (https://learn.microsoft.com/en-us/sql/t-sql/functions/db-id-transact-sql).
         let sql = "SELECT name, service_broker_guid, is_cdc_enabled, snapshot_isolation_state, collation_name \
-                   FROM sys.databases WHERE database_id = DB_ID()";
+                   FROM sys.databases WHERE name = DB_NAME()";
         let rows = client.rows(context, sql, &[]).await?;
         let Some(row) = rows.first() else {
             let what = format!("{context}: sys.databases has no row for the present database");

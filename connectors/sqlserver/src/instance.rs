@@ -19,6 +19,8 @@ use crate::value::Kind;
 /// Columns that stand before the captured ones in every change table
 /// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql>).
 const LEADING_COLUMNS: i64 = 5;
+/// The column that numbers the commands of a transaction; it stands behind the captured ones.
+const COMMAND: &str = "__$command_id";
 
 /// A capture instance, as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +121,10 @@ pub(crate) struct Layout {
     pub(crate) key_kinds: Vec<Kind>,
     /// Of each mapped column that may be left out of what a row was before: where the mask says so.
     pub(crate) large: Vec<(usize, MaskBit)>,
+    /// Whether the change table numbers the commands of a transaction. One that was made before the updates of 2017, and not
+    /// altered by them, does not
+    /// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql>).
+    pub(crate) commands: bool,
 }
 
 /// The cells of every row in front of the mapped ones.
@@ -178,9 +184,12 @@ impl Layout {
         let (key_expressions, key_kinds): (Vec<String>, Vec<Kind>) =
             key.filter(|_| keys).unwrap_or_default().into_iter().unzip();
         let mask = if large.is_empty() { "NULL" } else { "__$update_mask" };
-        let front = format!("__$start_lsn, __$command_id, __$seqval, __$operation, {mask}");
+        let commands = captured.iter().any(|column| column.name == COMMAND);
+        let command = if commands { COMMAND } else { "CAST(NULL AS int)" };
+        let front = format!("__$start_lsn, {command}, __$seqval, __$operation, {mask}");
         let select: Vec<String> = std::iter::once(front).chain(expressions).chain(key_expressions).collect();
-        Ok(Self { instance: instance.clone(), select: select.join(", "), kinds, key_kinds, large })
+        let instance = instance.clone();
+        Ok(Self { instance, select: select.join(", "), kinds, key_kinds, large, commands })
     }
 }
 

@@ -92,18 +92,43 @@ fn read_jobs(rows: &[Answer]) -> Result<Jobs, SourceError> {
     Ok(jobs)
 }
 
-/// The state of SQL Server Agent, such as `Running`; `None` where the server lists no agent.
+/// Asks for the agent's service. Windows translates its name ("Agente SQL Server" on a Spanish one), and not that of its
+/// program; on Linux there is no program's name, and no translation
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-server-services-transact-sql>).
+pub(crate) const AGENT: &str = "SELECT status, status_desc FROM sys.dm_server_services \
+    WHERE servicename LIKE N'SQL Server Agent%' OR UPPER(filename) LIKE N'%SQLAGENT%'";
+
+/// The number of a service's status that means running.
+const RUNNING: i64 = 4;
+
+/// SQL Server Agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agent {
+    /// Whether it runs.
+    pub(crate) runs: bool,
+    /// Its state in words, such as `stopped`.
+    pub(crate) state: String,
+}
+
+impl Agent {
+    /// Reads the answer to [`AGENT`]; `None` where the server lists no agent.
+    ///
+    /// # Errors
+    /// A protocol error when it is not as it was asked for.
+    pub(crate) fn read(rows: &[Answer]) -> Result<Option<Self>, SourceError> {
+        let Some(row) = rows.first() else { return Ok(None) };
+        let runs = row.optional_number(0)? == Some(RUNNING);
+        Ok(Some(Self { runs, state: row.optional_text(1)?.unwrap_or("not running").to_lowercase() }))
+    }
+}
+
+/// The state of SQL Server Agent; `None` where the server lists no agent.
 ///
 /// # Errors
 /// When the connection breaks.
-pub(crate) async fn agent(client: &mut Client) -> Result<Known<Option<String>>, SourceError> {
-    // https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-server-services-transact-sql
-    let sql = "SELECT status_desc FROM sys.dm_server_services WHERE servicename LIKE N'SQL Server Agent%'";
-    match client.rows("ask whether the agent runs", sql, &[]).await {
-        Ok(rows) => match rows.first() {
-            Some(row) => Ok(Known::Told(Some(row.optional_text(0)?.unwrap_or("unknown").to_owned()))),
-            None => Ok(Known::Told(None)),
-        },
+pub(crate) async fn agent(client: &mut Client) -> Result<Known<Option<Agent>>, SourceError> {
+    match client.rows("ask whether the agent runs", AGENT, &[]).await {
+        Ok(rows) => Ok(Known::Told(Agent::read(&rows)?)),
         Err(error) if client.is_spent() => Err(error),
         Err(error) => Ok(Known::Hidden(error.to_string())),
     }

@@ -186,7 +186,8 @@ pub(crate) async fn begin(
         Beginning::Present | Beginning::Anew => newest(&mut client, &table, &modified).await?,
     };
     let checkpoint = Checkpoint { position: at.to_position(), server: identity.server() };
-    Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate: None })
+    let rows_estimate = catalog::rows_estimate(&mut client, std::slice::from_ref(&table)).await?;
+    Ok(Begun { checkpoint, snapshot: None, adopted: None, rows_estimate })
 }
 
 #[cfg(test)]

@@ -129,11 +129,38 @@ pub(crate) fn grant_database_insight(user: &str) -> Statement {
     }
 }
 
-/// Lets the login see whether the agent runs.
+/// Lets the user see the capture's jobs: for how long changes are kept, and whether the jobs are there. They are in `msdb`,
+/// where each login is a guest with next to no rights; on Azure in the database itself.
+pub(crate) fn grant_jobs(login: &str, server: &Place<'_>) -> Statement {
+    let user = quote_ident(login);
+    let why =
+        "lets the login see the capture's jobs: for how long changes are kept, and whether a job is missing";
+    let sql = match server {
+        Place::Azure => format!("GRANT SELECT ON [cdc].[cdc_jobs] TO {user}"),
+        Place::Server(database) => format!(
+            "USE [msdb]; IF USER_ID({}) IS NULL CREATE USER {user} FOR LOGIN {user}; \
+             GRANT SELECT ON [dbo].[cdc_jobs] TO {user}; USE {}",
+            quote_literal(login),
+            quote_ident(database)
+        ),
+    };
+    Statement { why: why.to_owned(), sql }
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// In Azure SQL Database, where there is no other database to go to.
+    Azure,
+    /// On a server with others; its name.
+    Server(&'a str),
+}
+
+/// Lets the login see whether the agent runs, and where the log ends.
 pub(crate) fn grant_server_insight(login: &str, database: &str) -> Statement {
     Statement {
-        why: "lets the login see whether SQL Server Agent runs, so that silence is told from a stopped agent; it is a \
-              right to look at the whole server, and may be left out"
+        why: "lets the login see where the log ends, so that the first copy is exact, and whether SQL Server Agent runs, \
+              so that silence is told from a stopped agent; it is a right to look at the whole server, and may be left out"
             .to_owned(),
         sql: format!(
             "USE [master]; GRANT VIEW SERVER STATE TO {}; USE {}",

@@ -4,6 +4,7 @@ use change::{SourceError, SourceErrorKind};
 use tiberius::ColumnData;
 
 use crate::client::Client;
+use crate::rights::Place;
 use crate::value;
 
 /// `SERVERPROPERTY('EngineEdition')`
@@ -61,9 +62,16 @@ pub(crate) struct Server {
     pub(crate) allows_snapshot: bool,
     /// Whether READ COMMITTED reads versions instead of waiting.
     pub(crate) reads_versions: bool,
+    /// Whether commits may be told, and shown, before the log has them on disk.
+    pub(crate) delays_durability: bool,
 }
 
 impl Server {
+    /// Where the database is, for statements that go elsewhere.
+    pub(crate) fn place(&self) -> Place<'_> {
+        if self.kind == Kind::AzureDatabase { Place::Azure } else { Place::Server(&self.database) }
+    }
+
     /// Major version and build: 13 and 4001 are 2016 with its first service pack.
     pub(crate) fn version_parts(&self) -> (u32, u32) {
         let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -82,8 +90,8 @@ pub(crate) async fn ask(client: &mut Client) -> Result<Server, SourceError> {
                CAST(SERVERPROPERTY('Edition') AS nvarchar(128)), CAST(SERVERPROPERTY('EngineEdition') AS int), \
                d.name, USER_NAME(), IS_SRVROLEMEMBER(N'sysadmin'), IS_ROLEMEMBER(N'db_owner'), SYSDATETIMEOFFSET(), \
                CAST(DATABASEPROPERTYEX(DB_NAME(), 'Updateability') AS nvarchar(60)), d.is_cdc_enabled, \
-               d.snapshot_isolation_state, d.is_read_committed_snapshot_on \
-               FROM sys.databases AS d WHERE d.database_id = DB_ID()";
+               d.snapshot_isolation_state, d.is_read_committed_snapshot_on, d.delayed_durability \
+               FROM sys.databases AS d WHERE d.name = DB_NAME()";
     let rows = client.rows(context, sql, &[]).await?;
     let Some(row) = rows.first() else {
         let what = format!("{context}: sys.databases has no row for the present database");
@@ -105,6 +113,7 @@ pub(crate) async fn ask(client: &mut Client) -> Result<Server, SourceError> {
         captures: row.flag(9)?,
         allows_snapshot: row.number(10)? == 1,
         reads_versions: row.flag(11)?,
+        delays_durability: row.flag(12)?,
     })
 }
 
@@ -127,6 +136,7 @@ pub(crate) mod tests {
             captures: true,
             allows_snapshot: true,
             reads_versions: false,
+            delays_durability: false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::{Mode, SqlServerConfig};
 use crate::instance::{self, Instance, Layout};
 use crate::jobs::{self, Jobs, Known};
 use crate::name::{parse_table_name, quote_ident, quote_literal};
-use crate::rights::{self, GATING_ROLE};
+use crate::rights::{self, GATING_ROLE, Place};
 use crate::server::{self, Kind, Server};
 
 /// What stands for the password in what is printed.
@@ -136,6 +136,10 @@ async fn capture_statements(
     if !server.captures || kept.is_some_and(|minutes| minutes < KEPT_MINUTES) {
         statements.push(keep_for_a_week());
     }
+    // Where nothing captures yet, it cannot be known. An owner of the database could not grant this to itself.
+    if !owner && (!server.captures || jobs.told().is_none()) {
+        statements.push(rights::grant_jobs(&config.user, &server.place()));
+    }
     Ok(())
 }
 
@@ -168,8 +172,8 @@ fn change_table(instance: &str) -> String {
 
 fn enable_database() -> Statement {
     Statement {
-        why: "lets the database capture changes; as a member of sysadmin (on Amazon RDS: EXEC \
-              msdb.dbo.rds_cdc_enable_db with the database's name)"
+        why: "lets the database capture changes; as a member of sysadmin (on Azure SQL Database: of db_owner; on Amazon \
+              RDS: EXEC msdb.dbo.rds_cdc_enable_db with the database's name)"
             .to_owned(),
         sql: "EXEC sys.sp_cdc_enable_db".to_owned(),
     }
@@ -259,26 +263,12 @@ fn allow_snapshots(database: &str) -> Statement {
 /// The whole set, for a server that could not be asked.
 fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<Vec<Statement>, SourceError> {
     let user = &config.user;
-    let (login, literal) = (quote_ident(user), quote_literal(user));
-    let mut statements = vec![
-        Statement {
-            why: format!(
-                "{reason}, so this is the whole set, to be run in database {} by an administrator; put the password of \
-                 the [source] part in place of {PASSWORD}",
-                quote_ident(&config.database)
-            ),
-            sql: format!("IF SUSER_ID({literal}) IS NULL CREATE LOGIN {login} WITH PASSWORD = N'{PASSWORD}'"),
-        },
-        Statement {
-            why: "lets the login into the database".to_owned(),
-            sql: format!("IF USER_ID({literal}) IS NULL CREATE USER {login} FOR LOGIN {login}"),
-        },
-    ];
+    let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
+    let mut statements = user_statements(config, place, reason);
     let captures = matches!(config.mode, Mode::Capture);
     if captures {
         let enable = enable_database();
-        let off =
-            "IF EXISTS (SELECT 1 FROM sys.databases WHERE database_id = DB_ID() AND is_cdc_enabled = 0)";
+        let off = "IF EXISTS (SELECT 1 FROM sys.databases WHERE name = DB_NAME() AND is_cdc_enabled = 0)";
         statements.push(Statement { why: enable.why, sql: format!("{off} {}", enable.sql) });
     }
     let named = wanted_name(config, scope.tables.len());
@@ -294,11 +284,47 @@ fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<V
     if captures {
         statements.extend(may_read(user, &change_tables));
         statements.push(keep_for_a_week());
+        statements.push(rights::grant_jobs(user, &place));
         statements.push(rights::grant_database_insight(user));
-        statements.push(rights::grant_server_insight(user, &config.database));
+        if let Place::Server(database) = place {
+            statements.push(rights::grant_server_insight(user, database));
+        }
     }
     statements.push(allow_snapshots("CURRENT"));
     Ok(statements)
+}
+
+/// Whether a server that could not be asked is one of Azure SQL Database, as its name tells. A managed instance has one
+/// more part in its name, and is a server like others
+/// (<https://learn.microsoft.com/en-us/azure/azure-sql/database/connectivity-architecture>).
+fn is_azure(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let clouds = [".database.windows.net", ".database.usgovcloudapi.net", ".database.chinacloudapi.cn"];
+    let server = clouds.iter().find_map(|cloud| host.strip_suffix(cloud));
+    server.is_some_and(|server| !server.contains('.'))
+}
+
+/// Lets us into the database: with a login, or where no other database can be gone to, with a user that has a password.
+fn user_statements(config: &SqlServerConfig, place: Place<'_>, reason: &str) -> Vec<Statement> {
+    let (user, literal) = (quote_ident(&config.user), quote_literal(&config.user));
+    let why = format!(
+        "{reason}, so this is the whole set, to be run in database {} by an administrator; put the password of the \
+         [source] part in place of {PASSWORD}",
+        quote_ident(&config.database)
+    );
+    let create = |what: &str| format!("CREATE {what} {user} WITH PASSWORD = N'{PASSWORD}'");
+    match place {
+        Place::Azure => {
+            vec![Statement { why, sql: format!("IF USER_ID({literal}) IS NULL {}", create("USER")) }]
+        }
+        Place::Server(_) => vec![
+            Statement { why, sql: format!("IF SUSER_ID({literal}) IS NULL {}", create("LOGIN")) },
+            Statement {
+                why: "lets the login into the database".to_owned(),
+                sql: format!("IF USER_ID({literal}) IS NULL CREATE USER {user} FOR LOGIN {user}"),
+            },
+        ],
+    }
 }
 
 /// One statement that adds the key's columns, which only the database knows, to the mapped ones, captures them, and lets
@@ -372,6 +398,37 @@ mod tests {
         ] {
             assert!(all.contains(part), "{part} is not in\n{all}");
         }
+    }
+
+    #[test]
+    fn on_azure_nothing_is_done_in_another_database() {
+        let azure = SqlServerConfig { host: "Oficina.database.windows.net".to_owned(), ..config() };
+        let all = script(&azure, "estado");
+        assert!(!all.contains("LOGIN") && !all.contains("USE [") && !all.contains("SERVER STATE"), "{all}");
+        for part in [
+            "IF USER_ID(N'bitacora') IS NULL CREATE USER [bitacora] WITH PASSWORD = N'<password>'",
+            "GRANT SELECT ON [cdc].[cdc_jobs] TO [bitacora]",
+        ] {
+            assert!(all.contains(part), "{part} is not in\n{all}");
+        }
+    }
+
+    #[test]
+    fn a_managed_instance_is_a_server_like_others() {
+        for (host, azure) in [
+            ("oficina.database.windows.net", true),
+            ("oficina.database.usgovcloudapi.net.", true),
+            ("oficina.a1b2c3.database.windows.net", false),
+            ("oficina.public.a1b2c3.database.windows.net", false),
+            ("database.windows.net", false),
+            ("10.1.2.3", false),
+        ] {
+            assert_eq!(is_azure(host), azure, "{host}");
+        }
+        let managed = SqlServerConfig { host: "oficina.a1b2c3.database.windows.net".to_owned(), ..config() };
+        assert!(
+            script(&managed, "estado").contains("USE [msdb]; IF USER_ID(N'bitacora') IS NULL CREATE USER")
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use change::{Days, Page, PageCursor, Position, Scope, Snapshot, SnapshotPlan, So
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+mod condition;
 pub(crate) mod cursor;
 pub(crate) mod exact;
 pub(crate) mod fence;

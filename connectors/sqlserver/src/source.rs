@@ -144,7 +144,8 @@ async fn begin(
     }
     chosen?;
     let checkpoint = Checkpoint { position: at.to_position(), server: identity.server() };
-    Ok(Begun { checkpoint, snapshot, adopted: None, rows_estimate: None })
+    let rows_estimate = catalog::rows_estimate(&mut client, &tables).await?;
+    Ok(Begun { checkpoint, snapshot, adopted: None, rows_estimate })
 }
 
 /// Checks that each table has an instance with all that follows `at`.

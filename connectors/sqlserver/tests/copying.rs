@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use change::{
-    Batch, Beginning, Operation, Page, PageCursor, Position, Since, Snapshot, SnapshotPlan, Source, Value,
+    Batch, Beginning, Condition, Literal, Operation, Operator, Page, PageCursor, Position, Since, Snapshot,
+    SnapshotPlan, Source, Value,
 };
 use rand::{Rng, SeedableRng};
 use sqlserver_connector::SqlServerSource;
@@ -399,6 +400,39 @@ async fn old_rows_are_left_out_and_rows_without_a_day_are_not() {
             let numbers: Vec<_> =
                 rows.iter().flat_map(|page| &page.rows).map(|(row, _)| row.get(0).cloned()).collect();
             assert_eq!(numbers, [Some(Value::Int(2)), Some(Value::Int(3))], "{of}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_do_not_count_are_left_out_and_no_others() {
+    let server = uncaptured(by_hand());
+    for (id, status) in [(1, 3), (2, 9), (3, 9)] {
+        insert(&server, id, status);
+    }
+    run(&server, "UPDATE dbo.solicitudes SET numero = 'a-3' WHERE id = 3");
+    let equal = |column: &str, literal| Condition::Compare {
+        column: column.to_owned(),
+        operator: Operator::Equal,
+        literal,
+    };
+    let text = |text: &str| Literal::Text(text.to_owned());
+    let list = Condition::In { column: "numero".to_owned(), literals: vec![text("A-1"), text("A-3")] };
+    for (condition, left) in [
+        (equal("estado", Literal::Number("9".to_owned())), vec!["A-2", "a-3"]),
+        (Condition::Not(Box::new(equal("estado", Literal::Number("9.0".to_owned())))), vec!["A-1"]),
+        // The server takes no notice of case; the product does, and judges the row itself.
+        (list, vec!["A-1", "a-3"]),
+        (Condition::IsNull { column: "estado".to_owned() }, vec![]),
+    ] {
+        let mut scope = scope();
+        scope.condition = Some(condition.clone());
+        let source = SqlServerSource::new(config(&server), scope);
+        for plan in [SnapshotPlan::OnePass, by_pages(1)] {
+            let rows = pages(&source, &plan).await;
+            let numbers: Vec<String> =
+                rows.iter().flat_map(|page| &page.rows).map(|(row, _)| number(row)).collect();
+            assert_eq!(numbers, left, "{condition:?}");
         }
     }
 }

@@ -56,10 +56,15 @@ pub struct Options {
     pub scan_interval: Duration,
     /// After how long without changes `lsn_time_mapping` gets a row all the same.
     pub idle_interval: Duration,
-    /// The edition, such as `Express Edition`, which has no agent and no change data capture.
+    /// The edition, such as `Express Edition`, which has no agent and no change data capture, or `SQL Azure`, which captures
+    /// without an agent.
     pub edition: String,
     /// Where connections that only read are sent.
     pub read_only_route: Option<(String, u16)>,
+    /// The name of the agent's service, which Windows translates.
+    pub agent_service: String,
+    /// Do change tables lack `__$command_id`, as those that were made before the updates of 2017?
+    pub without_command_ids: bool,
 }
 
 impl Default for Options {
@@ -77,6 +82,8 @@ impl Default for Options {
             idle_interval: Duration::from_secs(300),
             edition: "Developer Edition (64-bit)".to_owned(),
             read_only_route: None,
+            agent_service: "SQL Server Agent (MSSQLSERVER)".to_owned(),
+            without_command_ids: false,
         }
     }
 }

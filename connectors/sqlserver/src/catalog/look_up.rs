@@ -125,6 +125,23 @@ async fn key(client: &mut Client, object_id: i64, columns: &[Column]) -> Result<
     Ok(keys.into_iter().next().map(|(.., places)| places).unwrap_or_default())
 }
 
+/// About how many rows the tables have together; `None` where the server does not say.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub(crate) async fn rows_estimate(client: &mut Client, tables: &[Table]) -> Result<Option<u64>, SourceError> {
+    let numbers: Vec<String> = tables.iter().map(|table| table.object_id.to_string()).collect();
+    // The table itself is index 0 or 1; other indexes count the same rows again
+    // (https://learn.microsoft.com/en-us/sql/relational-databases/system-catalog-views/sys-partitions-transact-sql).
+    let sql = format!(
+        "SELECT SUM(p.rows) FROM sys.partitions AS p WHERE p.index_id IN (0, 1) AND p.object_id IN ({})",
+        numbers.join(", ")
+    );
+    let rows = client.rows("ask how many rows the tables have", &sql, &[]).await?;
+    let sum = rows.first().map(|row| row.optional_number(0)).transpose()?.flatten();
+    Ok(sum.and_then(|sum| u64::try_from(sum).ok()))
+}
+
 /// Existing names that are close, as the configuration would spell them.
 async fn similar_tables(client: &mut Client, schema: &str, name: &str) -> Result<Vec<String>, SourceError> {
     let sql = "SELECT TOP (@P1) s.name, t.name FROM sys.tables AS t \

@@ -5,7 +5,7 @@ use change::{Finding, SourceError};
 
 use super::Subject;
 use crate::client::Client;
-use crate::jobs::{self, CapturedEnd, Jobs, Known};
+use crate::jobs::{self, Agent, CapturedEnd, Jobs, Known};
 use crate::server::Kind;
 use crate::{name::quote_ident, rights};
 
@@ -22,21 +22,21 @@ pub(super) async fn findings(
     // Azure SQL Database captures by a scheduler of its own.
     if subject.server.kind != Kind::AzureDatabase {
         findings.push(agent(subject, &jobs::agent(client).await?));
-        findings.push(job(&jobs::jobs(client).await?));
+        findings.push(job(subject, &jobs::jobs(client).await?));
     }
     findings.push(error(subject, &jobs::last_error(client).await?));
     findings.push(end(&jobs::captured_end(client).await?));
     Ok(findings)
 }
 
-fn agent(subject: &Subject<'_>, state: &Known<Option<String>>) -> Finding {
+fn agent(subject: &Subject<'_>, agent: &Known<Option<Agent>>) -> Finding {
     let code = "agent";
     let why = "SQL Server Agent drives the capture: while it is stopped nothing is captured, and the database's log \
                grows, because it must keep what was not captured";
-    match state {
-        Known::Told(Some(state)) if state == "Running" => Finding::pass(code, "SQL Server Agent is running"),
-        Known::Told(Some(state)) => {
-            let what = format!("SQL Server Agent is {}, expected running", state.to_lowercase());
+    match agent {
+        Known::Told(Some(agent)) if agent.runs => Finding::pass(code, "SQL Server Agent is running"),
+        Known::Told(Some(agent)) => {
+            let what = format!("SQL Server Agent is {}, expected running", agent.state);
             Finding::error(code, what, why).mended_by(
                 "start the service SQLSERVERAGENT and let it start by itself; on Linux: /opt/mssql/bin/mssql-conf set \
                  sqlagent.enabled true, then restart mssql-server",
@@ -53,7 +53,7 @@ fn agent(subject: &Subject<'_>, state: &Known<Option<String>>) -> Finding {
     }
 }
 
-fn job(found: &Known<Jobs>) -> Finding {
+fn job(subject: &Subject<'_>, found: &Known<Jobs>) -> Finding {
     let code = "capture_job";
     match found {
         Known::Told(Jobs { capture: Some(job), .. }) => {
@@ -89,7 +89,7 @@ fn job(found: &Known<Jobs>) -> Finding {
             format!("the capture's jobs cannot be seen: {reason}"),
             "when the job is missing, only the missing signs of the capture tell, after some minutes",
         )
-        .mended_by("let an administrator look: EXEC sys.sp_cdc_help_jobs"),
+        .mended_by(rights::grant_jobs(&subject.config.user, &subject.server.place()).sql),
     }
 }
 
@@ -165,9 +165,10 @@ mod tests {
 
     #[test]
     fn each_cause_of_silence_has_its_own_finding() {
-        let stopped = with_subject(|subject| agent(subject, &Known::Told(Some("Stopped".to_owned()))));
+        let state = Agent { runs: false, state: "stopped".to_owned() };
+        let stopped = with_subject(|subject| agent(subject, &Known::Told(Some(state.clone()))));
         assert!(stopped.severity == Severity::Error && stopped.what.contains("stopped"), "{stopped:?}");
-        let none = job(&Known::Told(Jobs::default()));
+        let none = with_subject(|subject| job(subject, &Known::Told(Jobs::default())));
         assert!(none.mend.unwrap().contains("sp_cdc_add_job"));
         let never = end(&CapturedEnd { lsn: None, seconds_ago: None });
         assert!(never.severity == Severity::Error && never.what.contains("NULL"), "{never:?}");
@@ -193,7 +194,8 @@ mod tests {
     fn a_job_that_ends_after_each_scan_is_told() {
         let job_of = |continuous: bool| {
             let capture = Some(CaptureJob { transactions: 500, scans: 10, continuous, interval: 5 });
-            job(&Known::Told(Jobs { capture, keeps_minutes: None }))
+            let found = Known::Told(Jobs { capture, keeps_minutes: None });
+            with_subject(|subject| job(subject, &found))
         };
         assert!(job_of(true).what.contains("1000 transactions a second"));
         assert_eq!(job_of(false).severity, Severity::Warning);

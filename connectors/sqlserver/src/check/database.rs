@@ -1,10 +1,13 @@
 //! The database as a whole: whether it captures, how it lets us read, and who we are in it.
 
-use change::Finding;
+use change::{Finding, SourceError, SourceErrorKind};
 
 use super::Subject;
-use crate::name::quote_ident;
+use crate::client::Client;
+use crate::name::{quote_ident, quote_literal};
+use crate::rights;
 use crate::server::{Kind, Server};
+use crate::snapshot::fence;
 
 /// What to do where capture cannot be had.
 pub(super) const POLL: &str = "or set mode = \"poll\" in [source.sqlserver]: the table is then scanned for what was \
@@ -32,10 +35,16 @@ pub(super) fn capture(subject: &Subject<'_>) -> Finding {
         format!("change data capture is not enabled in database {}", quote_ident(&server.database)),
         "the server keeps no changes that could be read",
     )
-    .mended_by(format!(
-        "as a member of sysadmin: EXEC sys.sp_cdc_enable_db (on Amazon RDS: EXEC msdb.dbo.rds_cdc_enable_db {}); {POLL}",
-        quote_ident(&server.database)
-    ))
+    .mended_by(if server.kind == Kind::AzureDatabase {
+        format!(
+            "as a member of db_owner: EXEC sys.sp_cdc_enable_db (with DTUs the database needs S3 or more); {POLL}"
+        )
+    } else {
+        let name = quote_literal(&server.database);
+        format!(
+            "as a member of sysadmin: EXEC sys.sp_cdc_enable_db (on Amazon RDS: EXEC msdb.dbo.rds_cdc_enable_db {name}); {POLL}"
+        )
+    })
 }
 
 /// Copies of the table must neither wait for writers nor hold them up
@@ -62,6 +71,50 @@ pub(super) fn snapshots(server: &Server) -> Finding {
         )
     };
     Finding::warning(code, what, why).mended_by(mend)
+}
+
+/// The log's end is on disk, and with delayed durability commits are seen before they are
+/// (<https://learn.microsoft.com/en-us/sql/relational-databases/logs/control-transaction-durability>).
+pub(super) fn durability(server: &Server) -> Option<Finding> {
+    if !server.delays_durability {
+        return None;
+    }
+    let finding = Finding::error(
+        "delayed_durability",
+        "DELAYED_DURABILITY is not DISABLED, as change data capture demands",
+        "a copy could show a change that the log's end does not cover yet, and newer servers refuse to capture",
+    );
+    let database = quote_ident(&server.database);
+    Some(finding.mended_by(format!("ALTER DATABASE {database} SET DELAYED_DURABILITY = DISABLED")))
+}
+
+/// Whether copies can be exact, and their pages need not wait for the capture.
+///
+/// # Errors
+/// When the connection breaks.
+pub(super) async fn log_end(subject: &Subject<'_>, client: &mut Client) -> Result<Vec<Finding>, SourceError> {
+    let code = "log_end";
+    let error = match fence::log_end(client).await {
+        Ok(end) => {
+            return Ok(vec![Finding::pass(code, format!("the log ends at {end}: copies can be exact"))]);
+        }
+        Err(error) if client.is_spent() => return Err(error),
+        Err(error) => error,
+    };
+    if subject.config.read_only || subject.server.is_read_only {
+        let what = "a replica does not tell where the log ends: copies are read in pages";
+        return Ok(vec![Finding::pass(code, what)]);
+    }
+    let why = "no copy can be exact: it is read in pages, which wait until the capture has gone past them";
+    let (user, database) = (&subject.server.user, &subject.server.database);
+    let mend = match (error.kind(), subject.server.kind) {
+        (SourceErrorKind::Schema, _) => {
+            "install the server's service packs: 2016 tells it from the second on".to_owned()
+        }
+        (_, Kind::AzureDatabase) => rights::grant_database_insight(user).sql,
+        _ => rights::grant_server_insight(&subject.config.user, database).sql,
+    };
+    Ok(vec![Finding::warning(code, error.to_string(), why).mended_by(mend)])
 }
 
 /// Whoever reads a few columns needs no more than that.
@@ -120,6 +173,14 @@ mod tests {
         assert!(snapshots(&without).why.contains("waits for rows"));
         assert!(!snapshots(&Server { reads_versions: true, ..without.clone() }).why.contains("waits"));
         assert_eq!(snapshots(&Server { is_read_only: true, ..without }).severity, Severity::Pass);
+    }
+
+    #[test]
+    fn commits_that_are_not_on_disk_are_told() {
+        assert_eq!(durability(&server()), None);
+        let delayed = durability(&Server { delays_durability: true, ..server() }).unwrap();
+        assert_eq!(delayed.severity, Severity::Error);
+        assert!(delayed.mend.unwrap().ends_with("SET DELAYED_DURABILITY = DISABLED"));
     }
 
     #[test]

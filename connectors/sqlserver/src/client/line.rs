@@ -5,11 +5,14 @@
 //! connectors do it, and the client is told that there is none: its first message is not sent, and its answer is ours.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use change::{SourceError, SourceErrorKind};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,6 +25,9 @@ use crate::fault;
 
 /// Reaching the server at all: log-ins may take longer.
 const REACH_MAX: Duration = Duration::from_secs(10);
+
+/// Addresses of a host that are tried: more subnets than an availability group has replicas for.
+const ADDRESSES_MAX: usize = 16;
 
 /// The wire.
 #[derive(Debug)]
@@ -80,7 +86,7 @@ impl Line {
     pub(super) async fn open(config: &SqlServerConfig, host: &str, port: u16) -> Result<Self, SourceError> {
         let address = SqlServerConfig::address(host, port);
         let unreachable = |cause| fault::unreachable(&address, cause);
-        let reaching = tokio::time::timeout(REACH_MAX, TcpStream::connect((host, port)));
+        let reaching = tokio::time::timeout(REACH_MAX, reach(host, port));
         let mut tcp =
             reaching.await.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
@@ -111,6 +117,29 @@ impl Line {
         let opening = Opening { head: Vec::with_capacity(HEADER_BYTES), left: None, answer, answered: 0 };
         Ok(Self { wire, opening })
     }
+}
+
+/// Connects to the first address of the host that answers.
+///
+/// The listener of an availability group over several subnets has an address in each, of which only one is in use: those
+/// that are not say nothing for longer than anybody waits. So all are tried at once, as Microsoft's own clients do with
+/// `MultiSubnetFailover`
+/// (<https://learn.microsoft.com/en-us/sql/database-engine/availability-groups/windows/listeners-client-connectivity-application-failover>).
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((host, port)).await?;
+    first_of(addresses.take(ADDRESSES_MAX)).await
+}
+
+async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut tries: FuturesUnordered<_> = addresses.map(TcpStream::connect).collect();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host name resolves to no address");
+    while let Some(tried) = tries.next().await {
+        match tried {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 impl AsyncRead for Line {
@@ -164,5 +193,40 @@ impl AsyncWrite for Line {
             Wire::Plain(wire) => Pin::new(wire).poll_shutdown(context),
             Wire::Encrypted(wire) => Pin::new(wire.as_mut()).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// A listener whose queue is full says nothing to whoever comes next, as an address that is not in use does.
+    #[tokio::test]
+    async fn an_address_that_says_nothing_does_not_hold_up_the_one_that_answers() {
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let deaf = silent.local_addr().unwrap();
+        let mut queued = Vec::new();
+        let moment = Duration::from_millis(200);
+        while let Ok(connected) = tokio::time::timeout(moment, TcpStream::connect(deaf)).await {
+            queued.push(connected.unwrap());
+            assert!(queued.len() < 100, "the queue should have been full");
+        }
+        let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = answering.local_addr().unwrap();
+        let reaching = first_of([deaf, good].into_iter());
+        let tcp = tokio::time::timeout(REACH_MAX, reaching).await.unwrap().unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn a_host_at_whose_addresses_nothing_listens_is_told_so() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let error = first_of([nobody, nobody].into_iter()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(first_of(std::iter::empty()).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -4,9 +4,12 @@
 //! the end of what *was captured* when the page had been read says nothing about that. So a fence must be a place in the
 //! log itself, or a place of which the capture has made sure by going past it.
 //!
-//! 1. Where our login may see it (`VIEW DATABASE STATE`), the log's own end is asked for after the page was read. A
-//!    commit has its number before anybody sees what it did, so that no change on the page has a larger one
+//! 1. Where our login may see it (`VIEW SERVER STATE`, on Azure `VIEW DATABASE STATE`), from 2016 SP2 on, the log's own end
+//!    is asked for after the page was read. A commit has its number before anybody sees what it did, so that no change
+//!    on the page has a larger one
 //!    (<https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-db-log-stats-transact-sql>).
+//!    That would not hold with delayed durability, which a database that captures must not have
+//!    (<https://learn.microsoft.com/en-us/sql/relational-databases/logs/control-transaction-durability>).
 //! 2. Else the server's time is asked for after the page was read, and the page waits until a transaction that committed
 //!    later has been captured. The capture goes through the log in order, and a commit gets its time before its
 //!    number: all that the page shows was captured before that one. A sign of life that belongs to no transaction has
@@ -67,7 +70,7 @@ impl Way {
 /// The log's end.
 ///
 /// # Errors
-/// When our login may not ask, and on servers before 2016 SP2.
+/// When our login may not ask, on servers before 2016 SP2, and on a replica, which does not know.
 pub(crate) async fn log_end(client: &mut Client) -> Result<Position, SourceError> {
     let context = "ask where the log ends";
     let rows = client.rows(context, "SELECT log_end_lsn FROM sys.dm_db_log_stats(DB_ID())", &[]).await?;

@@ -1,13 +1,12 @@
 //! The statements that copy the table, and the rows that they answer.
 
 use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value};
-use chrono::{DateTime, Duration};
 use tiberius::ColumnData;
 
+use super::condition;
 use super::cursor::{self, KeyPart};
 use crate::catalog::{Column, Table};
 use crate::client::Param;
-use crate::name::quote_ident;
 use crate::value::{Kind, row_key};
 
 /// What is copied, and how its rows are read.
@@ -19,7 +18,7 @@ pub(super) struct Copied {
     /// page needs them.
     select: String,
     table: String,
-    /// What leaves old rows out; empty for nothing.
+    /// What leaves old rows out, and those that do not count; `None` for nothing.
     filter: Option<String>,
     kinds: Vec<Kind>,
     key_kinds: Vec<Kind>,
@@ -71,7 +70,7 @@ impl Copied {
             number,
             select: select.join(", "),
             table: table.quoted(),
-            filter: filter(table, scope, opened),
+            filter: condition::filter(table, scope, opened),
             kinds,
             key_kinds: key.iter().map(|(_, kind)| *kind).collect(),
             parts,
@@ -137,80 +136,27 @@ impl Copied {
     }
 }
 
-/// Leaves out what was opened before the day, and on other days than `opened` where there are any, as far as the column
-/// can be compared with a day.
-fn filter(table: &Table, scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
-    let column = table.columns.iter().find(is_time)?;
-    let name = quote_ident(&column.name);
-    // Converted to the column's own type, not the column to the text's: an index on it may serve.
-    let day = |day: i32| {
-        let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(day.into()))?;
-        Some(format!("CONVERT({}, N'{}', 112)", column.sql_type(), day.format("%Y%m%d")))
-    };
-    let spans: Option<Vec<String>> = opened
-        .iter()
-        .map(|days| Some(format!("({name} >= {} AND {name} < {})", day(days.first)?, day(days.end)?)))
-        .collect();
-    let old = format!("({name} >= {} OR {name} IS NULL)", day(since.day)?);
-    match spans.filter(|spans| !spans.is_empty()) {
-        Some(spans) => Some(format!("{old} AND ({} OR {name} IS NULL)", spans.join(" OR "))),
-        None => Some(old),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use change::Since;
-
     use super::*;
     use crate::catalog::tests::table;
 
-    fn scope(since: Option<(&str, i32)>) -> TableScope {
+    fn scope() -> TableScope {
         TableScope {
             table: "dbo.solicitudes".to_owned(),
             columns: vec!["id".to_owned(), "abierta".to_owned()],
             keys: false,
-            since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
+            since: None,
             condition: None,
             parent_keys: Vec::new(),
         }
     }
 
     #[test]
-    fn old_rows_are_left_out_where_the_column_is_a_time() {
-        let table = table(&[("id", "int"), ("abierta", "datetime")]);
-        let sql = |since| Copied::new(0, &table, &scope(since), (Vec::new(), &[])).unwrap().whole();
-        assert_eq!(
-            sql(Some(("abierta", 18_261))),
-            "SELECT [id], [abierta] FROM [dbo].[solicitudes] \
-             WHERE ([abierta] >= CONVERT(datetime, N'20191231', 112) OR [abierta] IS NULL)"
-        );
-        assert_eq!(sql(Some(("id", 18_261))), "SELECT [id], [abierta] FROM [dbo].[solicitudes]");
-    }
-
-    #[test]
-    fn only_the_days_that_are_asked_for_are_read() {
-        let table = table(&[("id", "int"), ("abierta", "datetime")]);
-        let days = [Days { first: 18_262, end: 18_293 }];
-        let sql = |since| Copied::new(0, &table, &scope(since), (Vec::new(), &days)).unwrap().whole();
-        assert!(
-            sql(Some(("abierta", 18_261))).ends_with(
-                "AND (([abierta] >= CONVERT(datetime, N'20200101', 112) AND \
-                 [abierta] < CONVERT(datetime, N'20200201', 112)) OR [abierta] IS NULL)"
-            ),
-            "{}",
-            sql(Some(("abierta", 18_261)))
-        );
-        assert_eq!(sql(Some(("id", 18_261))), "SELECT [id], [abierta] FROM [dbo].[solicitudes]");
-    }
-
-    #[test]
     fn a_page_begins_after_the_last_key() {
         let table = table(&[("id", "int"), ("abierta", "datetime")]);
         let parts = cursor::parts(&table, "").unwrap();
-        let copied = Copied::new(0, &table, &scope(None), (parts, &[])).unwrap();
+        let copied = Copied::new(0, &table, &scope(), (parts, &[])).unwrap();
         let (first, params) = copied.page(None, 10);
         assert!(first.ends_with("FROM [dbo].[solicitudes] ORDER BY [id]") && params.len() == 1, "{first}");
         let (next, params) = copied.page(Some(&["7".to_owned()]), 10);

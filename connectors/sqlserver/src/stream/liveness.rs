@@ -9,6 +9,7 @@ use change::{Incident, SourceError};
 
 use crate::client::{Client, Param};
 use crate::config::SqlServerConfig;
+use crate::jobs::{AGENT, Agent};
 
 const BOTH: &str =
     "bitacora check tells which; changes wait in the log meanwhile, and are captured when it runs again";
@@ -79,14 +80,11 @@ impl Liveness {
 
     /// Why nobody reads the log, where the server says so.
     async fn stopped(&mut self, client: &mut Client) -> Result<Option<String>, SourceError> {
-        // https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-server-services-transact-sql
-        let agent = "SELECT status, status_desc FROM sys.dm_server_services WHERE servicename LIKE N'SQL Server Agent%'";
-        if let Some(rows) = self.ask(client, agent, &[]).await?
-            && let Some(row) = rows.first()
-            && row.number(0)? != 4
+        if let Some(rows) = self.ask(client, AGENT, &[]).await?
+            && let Some(agent) = Agent::read(&rows)?
+            && !agent.runs
         {
-            let state = row.optional_text(1)?.unwrap_or("not running").to_lowercase();
-            return Ok(Some(format!("SQL Server Agent is {state}, so nothing captures changes")));
+            return Ok(Some(format!("SQL Server Agent is {}, so nothing captures changes", agent.state)));
         }
         // https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/dbo-cdc-jobs-transact-sql
         let job =

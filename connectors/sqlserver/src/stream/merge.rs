@@ -102,9 +102,11 @@ impl<'a> Merge<'a> {
         let tables = followed.len().max(1);
         let rows = PAGE_ROWS / u32::try_from(tables).unwrap_or(u32::MAX);
         let share = (rows.max(PAGE_ROWS_MIN), (AHEAD_BYTES / tables).max(AHEAD_BYTES_MIN));
+        // Tables are merged by what all of them have.
+        let commands = followed.iter().all(|one| one.layout.commands);
         let lane = |followed| Lane {
             followed,
-            pages: Pages::new(from, window.to),
+            pages: Pages::new((from, window.to), commands),
             ahead: VecDeque::new(),
             rows: share.0,
         };
@@ -155,7 +157,7 @@ async fn read_through(
     let (mut count, mut last) = (0, None);
     while let Some(row) = rows.next().await? {
         let (place, captured) = read(&row, (lane.followed.number, layout))?;
-        (count, last) = (count + 1, Some(place));
+        (count, last) = (count + 1, Some(lane.pages.placed(place)));
         handover.push(captured, layout, window).await?;
     }
     lane.pages.turned(count >= PAGE_ROWS, last);
@@ -177,6 +179,7 @@ async fn read_ahead(
             continue;
         }
         let (place, captured) = read(&row, (lane.followed.number, layout))?;
+        let place = lane.pages.placed(place);
         (count, last) = (count + 1, Some(place));
         bytes += captured.bytes;
         lane.ahead.push_back((place, captured));

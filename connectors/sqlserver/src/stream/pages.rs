@@ -14,9 +14,12 @@ use crate::instance::{CELLS_IN_FRONT, Layout};
 use crate::lsn::Lsn;
 use crate::value::row_key;
 
-/// By `__$command_id`, not by `__$seqval`, which must not be used to order changes
+/// By `__$command_id`, not by `__$seqval`, which should not be used to order changes
 /// (<https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql>).
 const ORDER: &str = "ORDER BY __$start_lsn, __$command_id, __$seqval, __$operation";
+
+/// Where a change table has no such column, there is nothing better, and its index is in this order.
+const OLD_ORDER: &str = "ORDER BY __$start_lsn, __$seqval, __$operation";
 
 /// Where a row stands. The order of the fields is the order of the rows, of one change table and across all of them: a
 /// transaction's commands are numbered whatever tables they change. A NULL comes first, here as in the server's order.
@@ -45,11 +48,17 @@ pub(super) struct Pages {
     to: Lsn,
     last: Option<Place>,
     part: Part,
+    /// Whether rows are ordered by the number of their command.
+    commands: bool,
 }
 
 impl Pages {
-    pub(super) fn new(from: Lsn, to: Lsn) -> Self {
-        Self { from, to, last: None, part: Part::LaterTransactions }
+    pub(super) fn new((from, to): (Lsn, Lsn), commands: bool) -> Self {
+        Self { from, to, last: None, part: Part::LaterTransactions, commands }
+    }
+
+    fn order(&self) -> &'static str {
+        if self.commands { ORDER } else { OLD_ORDER }
     }
 
     /// Whether the last page was read.
@@ -60,28 +69,34 @@ impl Pages {
     /// The statement for the next page of so many rows at the most, and its parameters; `None` after the last.
     pub(super) fn next(&self, layout: &Layout, rows: u32) -> Option<(String, Vec<Param>)> {
         let mut params = vec![Param::from(i64::from(rows))];
-        let (condition, order) = match (self.part, &self.last) {
+        let condition = match (self.part, &self.last) {
             (Part::Nothing, _) => return None,
             (Part::SameCommand, Some(last)) => self.same_command(last, &mut params),
-            (Part::SameTransaction, Some(last)) => self.same_transaction(last, &mut params),
+            (Part::SameTransaction, Some(last)) => Self::same_transaction(last, &mut params),
             _ => {
                 params.extend([
                     Param::from(self.last.map_or(self.from, |last| last.lsn)),
                     Param::from(self.to),
                 ]);
-                ("__$start_lsn > CAST(@P2 AS binary(10)) AND __$start_lsn <= CAST(@P3 AS binary(10))", ORDER)
+                "__$start_lsn > CAST(@P2 AS binary(10)) AND __$start_lsn <= CAST(@P3 AS binary(10))"
             }
         };
         let sql = format!(
-            "SELECT TOP (@P1) {} FROM {} WHERE {condition} {order}",
-            layout.select, layout.instance.change_table
+            "SELECT TOP (@P1) {} FROM {} WHERE {condition} {}",
+            layout.select,
+            layout.instance.change_table,
+            self.order()
         );
         Some((sql, params))
     }
 
-    fn same_command(&self, last: &Place, params: &mut Vec<Param>) -> (&'static str, &'static str) {
+    fn same_command(&self, last: &Place, params: &mut Vec<Param>) -> &'static str {
         params.extend([Param::from(last.lsn), Param::from(last.seqval), Param::from(last.operation)]);
-        let condition = match last.command {
+        match last.command {
+            _ if !self.commands => {
+                "__$start_lsn = CAST(@P2 AS binary(10)) AND __$seqval >= CAST(@P3 AS binary(10)) \
+                 AND (__$seqval > CAST(@P3 AS binary(10)) OR __$operation > @P4)"
+            }
             Some(command) => {
                 params.push(Param::from(command));
                 "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id = @P5 \
@@ -93,21 +108,24 @@ impl Pages {
                  AND __$seqval >= CAST(@P3 AS binary(10)) \
                  AND (__$seqval > CAST(@P3 AS binary(10)) OR __$operation > @P4)"
             }
-        };
-        (condition, ORDER)
+        }
     }
 
-    fn same_transaction(&self, last: &Place, params: &mut Vec<Param>) -> (&'static str, &'static str) {
+    fn same_transaction(last: &Place, params: &mut Vec<Param>) -> &'static str {
         params.push(Param::from(last.lsn));
-        let condition = match last.command {
+        match last.command {
             Some(command) => {
                 params.push(Param::from(command));
                 "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id > @P3"
             }
             // NULL comes first.
             None => "__$start_lsn = CAST(@P2 AS binary(10)) AND __$command_id IS NOT NULL",
-        };
-        (condition, ORDER)
+        }
+    }
+
+    /// Where a row stands in the order of these pages.
+    pub(super) fn placed(&self, place: Place) -> Place {
+        Place { command: place.command.filter(|_| self.commands), ..place }
     }
 
     /// Tells what the page had: whether there may be more of the same, and where its last row stands.
@@ -115,8 +133,8 @@ impl Pages {
         self.last = last.or(self.last);
         self.part = match self.part {
             _ if full => Part::SameCommand,
-            Part::SameCommand => Part::SameTransaction,
-            Part::SameTransaction => Part::LaterTransactions,
+            Part::SameCommand if self.commands => Part::SameTransaction,
+            Part::SameCommand | Part::SameTransaction => Part::LaterTransactions,
             Part::LaterTransactions | Part::Nothing => Part::Nothing,
         };
     }
@@ -197,6 +215,7 @@ mod tests {
             kinds: Vec::new(),
             key_kinds: Vec::new(),
             large: Vec::new(),
+            commands: true,
         }
     }
 
@@ -223,7 +242,7 @@ mod tests {
     #[test]
     fn what_follows_a_full_page_is_its_command_then_its_transaction_then_the_rest() {
         let lsn = |number: u8| Lsn::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, number]).unwrap();
-        let mut pages = Pages::new(lsn(1), lsn(9));
+        let mut pages = Pages::new((lsn(1), lsn(9)), true);
         let place = Place { lsn: lsn(5), command: Some(3), seqval: lsn(4), operation: 2 };
         let condition = |pages: &Pages| pages.next(&layout(), 10).map(|(sql, params)| (sql, params.len()));
         let (sql, params) = condition(&pages).unwrap();
@@ -241,5 +260,20 @@ mod tests {
         assert!(sql.contains("__$start_lsn > "), "{sql}");
         pages.turned(false, Some(place));
         assert!(condition(&pages).is_none() && pages.is_over());
+    }
+
+    #[test]
+    fn a_table_without_numbers_of_commands_is_read_by_its_sequence() {
+        let lsn = |number: u8| Lsn::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, number]).unwrap();
+        let mut pages = Pages::new((lsn(1), lsn(9)), false);
+        let place = Place { lsn: lsn(5), command: Some(3), seqval: lsn(4), operation: 2 };
+        assert_eq!(pages.placed(place), Place { command: None, ..place });
+        let sql = |pages: &Pages| pages.next(&layout(), 10).map(|(sql, _)| sql).unwrap();
+        pages.turned(true, Some(pages.placed(place)));
+        let same = sql(&pages);
+        assert!(same.contains("__$seqval > ") && same.ends_with(OLD_ORDER), "{same}");
+        pages.turned(false, Some(pages.placed(place)));
+        let later = sql(&pages);
+        assert!(later.contains("__$start_lsn > ") && !same.contains("command"), "{later}");
     }
 }

@@ -3,7 +3,7 @@
 use change::{Source, Statement};
 
 use crate::args::SetupArgs;
-use crate::config::Secrets;
+use crate::config::{Engine, Secrets};
 use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::terminal;
@@ -19,7 +19,8 @@ pub(crate) async fn setup(context: &Context, args: &SetupArgs) -> Result<Exit, F
         .setup()
         .await
         .map_err(|error| Failure::from(error).for_the_data("nothing was changed in the database"))?;
-    terminal::say(&script(&config.path.display().to_string(), &statements))?;
+    let path = config.path.display().to_string();
+    terminal::say(&script(&path, config.source.engine, &statements))?;
     if args.apply {
         source
             .apply(&statements)
@@ -31,7 +32,12 @@ pub(crate) async fn setup(context: &Context, args: &SetupArgs) -> Result<Exit, F
 }
 
 /// The statements as a script that a person can read and the server's own client can run.
-fn script(config: &str, statements: &[Statement]) -> String {
+///
+/// SQL Server takes what it is sent as one batch, in which a variable is declared once and some statements must stand alone:
+/// there each is a batch of its own, which its clients know by the word GO
+/// (<https://learn.microsoft.com/en-us/sql/t-sql/language-elements/sql-server-utilities-statements-go>).
+fn script(config: &str, engine: Engine, statements: &[Statement]) -> String {
+    let end = if engine == Engine::Sqlserver { "GO\n" } else { "" };
     let mut text = format!("-- What the database needs for {config}, as a script for its administrator.\n");
     if statements.is_empty() {
         text.push_str("-- Nothing: everything is there already.\n");
@@ -39,7 +45,7 @@ fn script(config: &str, statements: &[Statement]) -> String {
     for statement in statements {
         text.push('\n');
         text.push_str(&terminal::comment(&statement.why));
-        text.push_str(&format!("{};\n", statement.sql.trim_end().trim_end_matches(';')));
+        text.push_str(&format!("{};\n{end}", statement.sql.trim_end().trim_end_matches(';')));
     }
     text.push_str(&format!("\n-- Then: bitacora check -c {config}"));
     text
@@ -58,7 +64,7 @@ mod tests {
             },
             Statement { why: format!("two\nlines {}", "of many words ".repeat(10)), sql: "SELECT 1;".into() },
         ];
-        insta::assert_snapshot!(script("bitacora.toml", &statements), @r"
+        insta::assert_snapshot!(script("bitacora.toml", Engine::Postgres, &statements), @r"
         -- What the database needs for bitacora.toml, as a script for its administrator.
 
         -- capture needs the log
@@ -68,6 +74,26 @@ mod tests {
         -- lines of many words of many words of many words of many words of many words of many words of many words of
         -- many words of many words of many words
         SELECT 1;
+
+        -- Then: bitacora check -c bitacora.toml
+        ");
+    }
+
+    #[test]
+    fn on_sql_server_each_statement_is_a_batch_of_its_own() {
+        let statement = |sql: &str| Statement { why: "why".into(), sql: sql.into() };
+        let statements = [statement("DECLARE @columns int;\nSELECT @columns"), statement("SELECT 1")];
+        insta::assert_snapshot!(script("bitacora.toml", Engine::Sqlserver, &statements), @r"
+        -- What the database needs for bitacora.toml, as a script for its administrator.
+
+        -- why
+        DECLARE @columns int;
+        SELECT @columns;
+        GO
+
+        -- why
+        SELECT 1;
+        GO
 
         -- Then: bitacora check -c bitacora.toml
         ");

@@ -4,6 +4,7 @@ use super::Facts;
 use super::system::{BIT, INT, MOMENT, NAME, View, flag, int, made, text};
 use crate::engine::catalog::Table;
 use crate::sql::datatype::{Length, SqlType};
+use crate::sql::error::SqlError;
 use crate::sql::value::Value;
 
 pub(super) fn schemas(facts: &Facts<'_>) -> View {
@@ -282,6 +283,29 @@ pub(super) fn index_columns(facts: &Facts<'_>) -> View {
         }
     }
     made(COLUMNS, rows)
+}
+
+/// Every table and every index has one partition; the number of its rows is told without regard to who sees them.
+///
+/// <https://learn.microsoft.com/en-us/sql/relational-databases/system-catalog-views/sys-partitions-transact-sql>
+pub(super) fn partitions(facts: &Facts<'_>) -> Result<View, SqlError> {
+    const COLUMNS: &[(&str, SqlType)] = &[
+        ("partition_id", SqlType::BigInt),
+        ("object_id", INT),
+        ("index_id", INT),
+        ("partition_number", INT),
+        ("rows", SqlType::BigInt),
+    ];
+    let mut rows = Vec::new();
+    for table in visible(facts) {
+        let sql = format!("SELECT count(*) FROM {} WHERE _xmax = 0", table.stored());
+        let count: i64 = facts.connection.query_row(&sql, [], |row| row.get(0))?;
+        let heap = (!table.indexes.iter().any(|index| index.id == 1)).then_some(0);
+        for index in heap.into_iter().chain(table.indexes.iter().map(|index| index.id)) {
+            rows.push(vec![int(table.id * 1000 + index), int(table.id), int(index), int(1), int(count)]);
+        }
+    }
+    Ok(made(COLUMNS, rows))
 }
 
 pub(super) fn key_constraints(facts: &Facts<'_>) -> View {

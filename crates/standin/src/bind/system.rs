@@ -4,10 +4,12 @@
 
 use super::Facts;
 use super::objects::{
-    columns, index_columns, indexes, key_constraints, objects, schema_columns, schema_tables, schemas,
-    tables, types,
+    columns, index_columns, indexes, key_constraints, objects, partitions, schema_columns, schema_tables,
+    schemas, tables, types,
 };
 use crate::engine::catalog::same;
+use crate::engine::database::Database;
+use crate::engine::principals::Principal;
 use crate::sql::datatype::{Length, SqlType};
 use crate::sql::error::SqlError;
 use crate::sql::stored::store;
@@ -81,7 +83,20 @@ pub(crate) fn view(
     name: &str,
 ) -> Result<Option<View>, SqlError> {
     let name = name.to_lowercase();
+    let azure = facts.server.is_azure();
+    if azure && same(schema, "cdc") && name == "cdc_jobs" {
+        return may_select((facts.database, facts.principal), (schema, &name)).map(|()| Some(jobs(facts)));
+    }
     if same(database, "msdb") && same(schema, "dbo") {
+        if azure {
+            let message = format!(
+                "Reference to database and/or server name in 'msdb.dbo.{name}' is not supported in this version of SQL Server."
+            );
+            return Err(SqlError::new(40_515, 15, 1, message));
+        }
+        let msdb = facts.server.database(database).ok_or_else(|| SqlError::invalid_object(database))?;
+        let reader = crate::session::principal(&msdb, facts.login, facts.principal.sysadmin)?;
+        may_select((&msdb, &reader), (schema, &name))?;
         return match name.as_str() {
             "cdc_jobs" => Ok(Some(jobs(facts))),
             "restorehistory" => Ok(Some(restores(facts))),
@@ -99,6 +114,9 @@ pub(crate) fn view(
         return Ok(None);
     }
     Ok(Some(match name.as_str() {
+        "dm_server_services" | "database_recovery_status" if azure => {
+            return Err(SqlError::invalid_object(format!("sys.{name}")));
+        }
         "databases" => databases(facts),
         "database_recovery_status" => recovery(facts),
         "schemas" => schemas(facts),
@@ -108,6 +126,7 @@ pub(crate) fn view(
         "types" => types(),
         "indexes" => indexes(facts),
         "index_columns" => index_columns(facts),
+        "partitions" => partitions(facts)?,
         "key_constraints" => key_constraints(facts),
         "database_principals" => principals(facts),
         "database_role_members" => members(facts),
@@ -129,6 +148,16 @@ pub(crate) fn view(
 
 pub(crate) const fn made(columns: &'static [(&'static str, SqlType)], rows: Vec<Vec<Value>>) -> View {
     View { columns, rows }
+}
+
+fn may_select(
+    (database, principal): (&Database, &Principal),
+    (schema, name): (&str, &str),
+) -> Result<(), SqlError> {
+    if principal.may(&database.catalog(), "SELECT", schema, name) {
+        return Ok(());
+    }
+    Err(SqlError::denied("SELECT", name, &database.name, schema))
 }
 
 fn server_right(facts: &Facts<'_>, permission: &str) -> Result<(), SqlError> {
@@ -173,6 +202,7 @@ fn databases(facts: &Facts<'_>) -> View {
         ("recovery_model_desc", NAME),
         ("service_broker_guid", SqlType::UniqueIdentifier),
         ("is_cdc_enabled", BIT),
+        ("delayed_durability", INT),
     ];
     let row = |(name, id, catalog): (&str, i64, Option<&crate::engine::catalog::Catalog>)| {
         let snapshot = catalog.is_none_or(|catalog| catalog.snapshot_isolation);
@@ -192,11 +222,14 @@ fn databases(facts: &Facts<'_>) -> View {
             text("FULL"),
             Value::Guid(catalog.map_or([0; 16], |catalog| catalog.broker)),
             flag(catalog.is_some_and(|catalog| catalog.cdc_enabled)),
+            int(0),
         ]
     };
-    let mut rows = vec![row(("tempdb", 2, None)), row(("model", 3, None)), row(("msdb", 4, None))];
+    let mut rows = vec![row(("tempdb", 2, None)), row(("model", 3, None))];
+    // On Azure this view counts the databases of all servers, and DB_ID() does not.
+    let more = if facts.server.is_azure() { 100 } else { 0 };
     for database in facts.server.databases() {
-        rows.push(row((&database.name, database.id, Some(&database.catalog()))));
+        rows.push(row((&database.name, database.id + more, Some(&database.catalog()))));
     }
     made(COLUMNS, rows)
 }
@@ -226,7 +259,7 @@ fn recovery(facts: &Facts<'_>) -> View {
 /// <https://learn.microsoft.com/en-us/sql/relational-databases/system-dynamic-management-views/sys-dm-db-log-stats-transact-sql>
 ///
 /// # Errors
-/// 262 without the right to see it.
+/// 300 without the right to see it: of the server, although it tells of one database; on Azure of the database.
 pub(crate) fn log_stats(facts: &Facts<'_>) -> Result<View, SqlError> {
     const COLUMNS: &[(&str, SqlType)] = &[
         ("database_id", INT),
@@ -234,7 +267,11 @@ pub(crate) fn log_stats(facts: &Facts<'_>) -> Result<View, SqlError> {
         ("log_min_lsn", SqlType::nvarchar(24)),
         ("log_end_lsn", SqlType::nvarchar(24)),
     ];
-    database_right(facts)?;
+    if facts.server.is_azure() {
+        database_right(facts)?;
+    } else if !facts.may_server("VIEW SERVER PERFORMANCE STATE") {
+        server_right(facts, "VIEW SERVER STATE")?;
+    }
     let lsn = |record: i64| {
         let digits = crate::sql::format::hex(&crate::engine::lsn::of(record)).to_lowercase();
         let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default().to_owned();
@@ -282,13 +319,20 @@ fn services(facts: &Facts<'_>) -> View {
         ("status", INT),
         ("status_desc", SqlType::nvarchar(256)),
         ("process_id", INT),
+        ("filename", SqlType::nvarchar(256)),
     ];
-    let row = |name: &str, running: bool| {
+    let row = |name: &str, running: bool, file: &str| {
         let (status, title) = if running { (4, "Running") } else { (1, "Stopped") };
-        vec![text(name), int(2), text("Automatic"), int(status), text(title), int(i64::from(running) * 1000)]
+        let process = int(i64::from(running) * 1000);
+        vec![text(name), int(2), text("Automatic"), int(status), text(title), process, text(file)]
     };
-    let agent = facts.server.agent_is_on();
-    made(COLUMNS, vec![row("SQL Server (MSSQLSERVER)", true), row("SQL Server Agent (MSSQLSERVER)", agent)])
+    let agent = row(
+        &facts.server.options.agent_service,
+        facts.server.agent_is_on(),
+        r#""C:\MSSQL\Binn\SQLAGENT.EXE" -i MSSQLSERVER"#,
+    );
+    let server = row("SQL Server (MSSQLSERVER)", true, r#""C:\MSSQL\Binn\sqlservr.exe" -sMSSQLSERVER"#);
+    made(COLUMNS, vec![server, agent])
 }
 
 /// <https://learn.microsoft.com/en-us/sql/relational-databases/system-tables/dbo-cdc-jobs-transact-sql>

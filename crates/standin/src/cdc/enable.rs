@@ -20,6 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) net_changes: Option<bool>,
     pub(crate) columns: Option<String>,
     pub(crate) index: Option<String>,
+    /// Is the change table one that numbers no commands, as it was made before there was such a column?
+    pub(crate) without_commands: bool,
 }
 
 /// The capture job's and the clean-up job's defaults.
@@ -107,6 +109,9 @@ pub(crate) fn table(
         }
         let columns = captured(&source, wanted.columns.as_deref(), &key, net_changes)?;
         let change_table = tables::add_change_table(catalog, &name, &columns, now);
+        if wanted.without_commands {
+            tables::hide_commands(catalog, &change_table);
+        }
         if let Some(role) = &wanted.role {
             ensure_role(catalog, role);
         }

@@ -145,6 +145,15 @@ pub(crate) fn add_change_table(
     table
 }
 
+/// Takes the number of the command out of a change table's definition; it is stored all the same.
+pub(crate) fn hide_commands(catalog: &mut Catalog, change_table: &Table) {
+    let Some(table) = catalog.tables.get_mut(&change_table.id) else { return };
+    let Some(command) = table.columns.pop() else { return };
+    for index in &mut table.indexes {
+        index.columns.retain(|column| *column != command.id);
+    }
+}
+
 /// Makes the tables of SQLite for a table of the server.
 ///
 /// # Errors

@@ -81,7 +81,7 @@ impl ServerState {
                     sysadmin: true,
                     grants: Vec::new(),
                 }],
-                databases: vec![("master".to_owned(), 1, 0)],
+                databases: vec![("master".to_owned(), 1, 0), ("msdb".to_owned(), 4, 0)],
                 restores: Vec::new(),
             },
             Err(error) => return Err(failure("read", &error)),
@@ -141,8 +141,7 @@ impl ServerState {
     /// # Errors
     /// 1801 when there is one of that name.
     pub(crate) fn create_database(&self, name: &str) -> Result<(), SqlError> {
-        if self.database(name).is_some() || ["tempdb", "model", "msdb"].iter().any(|known| same(known, name))
-        {
+        if self.database(name).is_some() || ["tempdb", "model"].iter().any(|known| same(known, name)) {
             let message = format!("Database '{name}' already exists. Choose a different database name.");
             return Err(SqlError::new(1801, 16, 3, message));
         }

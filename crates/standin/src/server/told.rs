@@ -90,6 +90,11 @@ impl ServerState {
         made(COLUMNS, rows.collect())
     }
 
+    /// Is it a database of the cloud, beside others' on a server that nobody sees?
+    pub(crate) fn is_azure(&self) -> bool {
+        self.options.edition.contains("Azure")
+    }
+
     pub(crate) fn version_text(&self) -> String {
         format!(
             "Microsoft SQL Server 2022 (RTM) - 16.0.4170.1 (X64) \n\tbitacora stand-in\n\t{}",
@@ -99,14 +104,13 @@ impl ServerState {
 
     /// <https://learn.microsoft.com/en-us/sql/t-sql/functions/serverproperty-transact-sql>
     pub(crate) fn property(&self, name: &str) -> Value {
-        let azure = self.options.edition.contains("Azure");
         match name.to_lowercase().as_str() {
             "productversion" => Value::from("16.0.4170.1"),
             "productmajorversion" => Value::from("16"),
             "productlevel" => Value::from("RTM"),
             "edition" => Value::from(self.options.edition.as_str()),
             "engineedition" => Value::Int(match self.options.edition.as_str() {
-                _ if azure => 5,
+                _ if self.is_azure() => 5,
                 edition if edition.contains("Express") => 4,
                 edition if edition.contains("Standard") => 2,
                 _ => 3,

@@ -122,7 +122,8 @@ pub(crate) fn principal(database: &Database, login: &str, sysadmin: bool) -> Res
         catalog.users.iter().find(|user| user.login.as_deref().is_some_and(|known| same(known, login)));
     match user {
         Some(user) => Ok(Principal { user: user.name.clone(), sysadmin }),
-        None if database.id == 1 => Ok(Principal { user: "guest".to_owned(), sysadmin }),
+        // `master` and `msdb` let every login in.
+        None if matches!(database.id, 1 | 4) => Ok(Principal { user: "guest".to_owned(), sysadmin }),
         None => {
             let message = format!(
                 "The server principal \"{login}\" is not able to access the database \"{}\" under the current security context.",
@@ -363,6 +364,10 @@ impl Session {
     /// # Errors
     /// 911 when there is none, 916 when the login has no user there.
     fn enter(&mut self, name: &str) -> Result<(), SqlError> {
+        if self.server.is_azure() && !crate::engine::catalog::same(name, &self.database.name) {
+            let message = "USE statement is not supported to switch between databases. Use a new connection to connect to a different database.";
+            return Err(SqlError::new(40_508, 16, 1, message));
+        }
         let database = self.server.database(name).ok_or_else(|| {
             let message =
                 format!("Database '{name}' does not exist. Make sure that the name is entered correctly.");

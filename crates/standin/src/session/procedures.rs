@@ -196,6 +196,7 @@ impl Session {
             role: arguments.text(3, "@role_name"),
             index: arguments.text(5, "@index_name"),
             columns: arguments.text(6, "@captured_column_list"),
+            without_commands: self.server.options.without_command_ids,
         };
         if wanted.role.as_deref() == Some("") {
             let message = "Could not create a capture instance because the role name is empty. Specify NULL or a name for @role_name.";

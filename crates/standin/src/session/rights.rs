@@ -32,6 +32,14 @@ impl Session {
             ["ALTER", "SERVER", "ROLE", role, "ADD", "MEMBER", name] if same(role, "sysadmin") => {
                 self.login(name, |login| login.sysadmin = true)
             }
+            // A user of one database, with a password of its own.
+            ["CREATE", "USER", name, "WITH", "PASSWORD", "=", password, ..] if self.server.is_azure() => {
+                self.create_login(name, password)?;
+                self.create_user(name, Some((*name).to_owned()))
+            }
+            ["CREATE", "LOGIN", ..] if self.server.is_azure() && self.database.id != 1 => {
+                Err(SqlError::new(5001, 16, 2, "User must be in the master database."))
+            }
             ["CREATE", "USER", name, rest @ ..] => {
                 let login = match rest {
                     [] => Some((*name).to_owned()),
