@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Text, Transaction};
 use ledger::{
-    Acknowledgement, BodyBuilder, Captured, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, NewCopy,
-    StagedPage, StagedRows,
+    Acknowledgement, BodyBuilder, Captured, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, Limits,
+    NewCopy, Shard, StagedPage, StagedRows,
 };
 use normalizer::StatusChange;
 
@@ -124,10 +124,11 @@ fn flush(ledger: &mut Ledger, kind: FlushKind) -> Result<Spent, Box<dyn Error>> 
     let mut spent = Spent::default();
     let mut body = Lines(Vec::new());
     let flush = ledger.start_flush(kind, false, START_AT)?;
-    let mut next = spent.during(|| ledger.next_batch(flush.id, &mut body, 1000, START_AT))?;
+    let limits = |builder| Limits { builder, max_records: 1000, shard: Shard::ALL, now: START_AT };
+    let mut next = spent.during(|| ledger.form_batch(flush.id, limits(&mut body)))?;
     while let Some(batch) = next {
         let word = Acknowledgement { batch: batch.id, at: START_AT, http_status: Some(201) };
-        next = spent.during(|| ledger.acknowledge_and_next(&word, &mut body, 1000))?;
+        next = spent.during(|| ledger.acknowledge_and_form(&word, limits(&mut body)))?;
     }
     ledger.finish_flush(flush.id, FlushResult::Acknowledged, None, START_AT)?;
     Ok(spent)

@@ -113,9 +113,12 @@ pub(crate) struct Candidate {
     pub(crate) change: StatusChange,
     /// When it committed, of a log row.
     pub(crate) committed_at: Option<i64>,
+    /// Whether no other log row that is in no batch lies between it and the candidate before it.
+    pub(crate) follows: bool,
 }
 
-/// A batch being made. Its records are marked as they are taken.
+/// A batch being made. Rows of copies are marked as they are taken; log rows at the end, so that those side by side
+/// take one statement.
 pub(crate) struct Draft<'a> {
     connection: &'a Connection,
     builder: &'a mut dyn BodyBuilder,
@@ -125,6 +128,7 @@ pub(crate) struct Draft<'a> {
     changes: u32,
     months: BTreeMap<u32, i64>,
     items: Vec<u8>,
+    runs: Vec<LogRun>,
     oldest_at: Option<i64>,
 }
 
@@ -151,6 +155,7 @@ impl<'a> Draft<'a> {
             changes: 0,
             months,
             items,
+            runs: Vec::new(),
             oldest_at: None,
         })
     }
@@ -162,8 +167,10 @@ impl<'a> Draft<'a> {
         }
         match &candidate.item {
             Item::Change(seq) => {
-                let sql = "UPDATE change SET batch_id = ?2 WHERE seq = ?1";
-                self.connection.prepare_cached(sql)?.execute([*seq, self.id])?;
+                match self.runs.last_mut().filter(|_| candidate.follows) {
+                    Some(run) => run.last = *seq,
+                    None => self.runs.push(LogRun { first: *seq, last: *seq }),
+                }
                 self.changes += 1;
             }
             Item::Backfill { copy_id, month, service_id, request_id, place } => {
@@ -189,6 +196,7 @@ impl<'a> Draft<'a> {
         service: Option<Text>,
         now: i64,
     ) -> Result<(Batch, Taken), LedgerError> {
+        self.mark_log_rows()?;
         let body = self.builder.finish();
         let sha256: [u8; 32] = Sha256::digest(&body).into();
         let place = place.unwrap_or_else(|| format!("{:016}", self.id));
@@ -214,6 +222,31 @@ impl<'a> Draft<'a> {
         let taken = Taken { changes: i64::from(self.changes), months: self.months };
         Ok((batch, taken))
     }
+
+    fn mark_log_rows(&self) -> Result<(), LedgerError> {
+        let mut marked = 0;
+        for LogRun { first, last } in &self.runs {
+            marked += if first == last {
+                // It may come from a batch that is cut.
+                let sql = "UPDATE change SET batch_id = ?2 WHERE seq = ?1";
+                self.connection.prepare_cached(sql)?.execute([*first, self.id])?
+            } else {
+                let sql = "UPDATE change SET batch_id = ?3 WHERE seq >= ?1 AND seq <= ?2 AND batch_id = 0";
+                self.connection.prepare_cached(sql)?.execute([*first, *last, self.id])?
+            };
+        }
+        if marked == self.changes as usize {
+            return Ok(());
+        }
+        let message = format!("batch {} took {} log rows, and {marked} were marked", self.id, self.changes);
+        Err(LedgerError::new(LedgerErrorKind::Damaged, message))
+    }
+}
+
+/// Log rows side by side, but for such as are in a batch already.
+struct LogRun {
+    first: i64,
+    last: i64,
 }
 
 /// What a batch took, for the counters.
@@ -346,7 +379,7 @@ pub(crate) fn load(connection: &Connection, item: Item) -> Result<Candidate, Led
         LedgerError::new(LedgerErrorKind::Damaged, message)
     };
     let (change, committed_at) = found.optional()?.ok_or_else(missing)?;
-    Ok(Candidate { item, change, committed_at })
+    Ok(Candidate { item, change, committed_at, follows: false })
 }
 
 /// The table that a record of a batch comes from.

@@ -98,22 +98,28 @@ impl Wanted {
         self.shard.window(self.records)
     }
 
-    /// Takes the wanted ones of `rows`, which begin with service and request.
+    /// Takes the wanted ones of `rows`, which begin with service and request; `candidate` says whether such a one
+    /// would follow the row before it.
     fn collect(
         self,
         mut rows: Rows<'_>,
         candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
     ) -> Result<Found, LedgerError> {
         let mut found = Found::default();
+        let mut has_taken_last = false;
         while let Some(row) = rows.next()? {
             if found.records.len() >= self.records as usize {
                 break;
             }
-            if is_of(self.shard, row)? {
-                found.records.push(candidate(row, batch::read_change(row)?)?);
+            let is_wanted = is_of(self.shard, row)?;
+            if is_wanted {
+                let mut record = candidate(row, batch::read_change(row)?)?;
+                record.follows &= has_taken_last;
+                found.records.push(record);
             } else if found.passed_over.is_none() {
                 found.passed_over = Some(candidate(row, batch::read_change(row)?)?);
             }
+            has_taken_last = is_wanted;
         }
         Ok(found)
     }
@@ -253,7 +259,11 @@ fn records_of_service(
          WHERE o.service_id = ?1 AND o.seq > ?2 AND c.batch_id = 0 ORDER BY o.seq LIMIT ?3",
     )?;
     let rows = statement.query(params![&*service, after, wanted.window()])?;
-    Ok((wanted.collect(rows, change_item)?, Some(service)))
+    let found = wanted.collect(rows, |row, change| {
+        // Rows of other services may lie between.
+        Ok(Candidate { follows: false, ..change_item(row, change)? })
+    })?;
+    Ok((found, Some(service)))
 }
 
 fn form_backfill(
@@ -372,11 +382,11 @@ fn in_order(record: &Candidate) -> (&str, &str) {
 fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChange) -> Candidate {
     let (service_id, request_id) = (change.service_id.clone(), change.request_id.clone());
     let item = Item::Backfill { copy_id, month, service_id, request_id, place: place.into() };
-    Candidate { item, change, committed_at: None }
+    Candidate { item, change, committed_at: None, follows: false }
 }
 
 fn change_item(row: &Row<'_>, change: StatusChange) -> rusqlite::Result<Candidate> {
-    Ok(Candidate { item: Item::Change(row.get(5)?), change, committed_at: row.get(6)? })
+    Ok(Candidate { item: Item::Change(row.get(5)?), change, committed_at: row.get(6)?, follows: true })
 }
 
 /// Brings the counters up to date with what a new batch took.

@@ -12,7 +12,6 @@ use crate::flush::FlushId;
 use crate::form::{self, Limits};
 use crate::ledger::Ledger;
 use crate::queries::Queries;
-use crate::shard::Shard;
 
 /// The dashboard's word that it has a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,25 +66,17 @@ impl Ledger {
         })
     }
 
-    /// Notes that the dashboard has a batch and forms the next one of the same flush, in one commit; `None`
-    /// when the flush has nothing left.
+    /// Notes that the dashboard has a batch and forms another one of the same flush, in one commit.
     ///
     /// # Errors
-    /// As [`Ledger::acknowledge`] and [`Ledger::next_batch`].
-    pub fn acknowledge_and_next(
+    /// As [`Ledger::acknowledge`] and [`Ledger::form_batch`].
+    pub fn acknowledge_and_form(
         &mut self,
         acknowledgement: &Acknowledgement,
-        builder: &mut dyn BodyBuilder,
-        max_records: u32,
+        limits: Limits<'_>,
     ) -> Result<Option<Batch>, LedgerError> {
         self.write("note an acknowledgement and form a batch", |transaction| {
             let flush = acknowledge(transaction, acknowledgement)?;
-            if let Some((pending, _)) = batch::oldest_pending(transaction)? {
-                let sql = "UPDATE batch SET flush_id = ?2 WHERE id = ?1";
-                transaction.execute(sql, [pending.id, flush])?;
-                return Ok(Some(pending));
-            }
-            let limits = Limits { builder, max_records, shard: Shard::ALL, now: acknowledgement.at };
             form::form(transaction, flush, limits)
         })
     }

@@ -1,6 +1,8 @@
 //! Batches: what they hold, what becomes of them, and what a repeat looks like.
 
-use ledger::{Acknowledgement, BodyBuilder, FlushKind, FlushResult, LedgerErrorKind, LifeState};
+use ledger::{
+    Acknowledgement, BodyBuilder, FlushKind, FlushResult, LedgerErrorKind, LifeState, Limits, Shard,
+};
 use normalizer::StatusChange;
 
 use crate::arrange::{Desk, EVER, Lines, NOW, candidate, change, lines, record};
@@ -184,7 +186,7 @@ fn what_a_failed_flush_left_goes_first_with_the_next_one() {
 }
 
 #[test]
-fn an_acknowledgement_and_the_next_batch_are_one_commit() {
+fn an_acknowledgement_and_a_further_batch_are_one_commit() {
     let mut desk = Desk::new();
     eight(&mut desk);
     let flush = desk.start(FlushKind::Delta);
@@ -193,7 +195,8 @@ fn an_acknowledgement_and_the_next_batch_are_one_commit() {
     while let Some(batch) = next {
         sent.extend(lines(&batch));
         let word = Acknowledgement { batch: batch.id, at: NOW, http_status: Some(201) };
-        next = desk.ledger.acknowledge_and_next(&word, &mut Lines::default(), 3).unwrap();
+        let limits = Limits { builder: &mut Lines::default(), max_records: 3, shard: Shard::ALL, now: NOW };
+        next = desk.ledger.acknowledge_and_form(&word, limits).unwrap();
     }
     assert_eq!(sent.len(), 8);
     assert_eq!(desk.ledger.delta().unwrap().records, 0);

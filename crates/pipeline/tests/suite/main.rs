@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod arrange;
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod lanes;
 #[cfg(test)]
 mod manners;
