@@ -11,6 +11,7 @@ use crate::wire::fields::Truncated;
 
 pub(crate) mod cell;
 pub(crate) mod event;
+pub(crate) mod familiar;
 pub(crate) mod group;
 pub(crate) mod inflate;
 pub(crate) mod metadata;

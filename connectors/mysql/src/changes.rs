@@ -5,6 +5,7 @@ use std::sync::Arc;
 use change::{Change, Operation, Row, SourceError, SourceErrorKind, Transaction, Value};
 
 use crate::binlog::DecodeError;
+use crate::binlog::familiar::Familiar;
 use crate::binlog::rows::{Present, Rows, RowsKind};
 use crate::relation::{Image, Layout, Slot};
 use crate::wire::fields::Fields;
@@ -43,24 +44,29 @@ impl<'a> Changes<'a> {
         Ok(Self { table, layout, kind, rows, rest: Fields(&rows.bytes), first, second, transaction })
     }
 
-    /// The next change, and about how many bytes it takes; `None` after the last.
+    /// The next change, and about how many bytes it takes; `None` after the last. `familiar` knows texts that were read
+    /// before.
     ///
     /// # Errors
     /// A protocol error for rows that are torn, a lost log for rows that lack mapped columns.
-    pub(crate) fn next_change(&mut self) -> Result<Option<(Change, usize)>, SourceError> {
+    pub(crate) fn next_change(
+        &mut self,
+        familiar: &mut Familiar,
+    ) -> Result<Option<(Change, usize)>, SourceError> {
         let left = self.rest.0.len();
         if left == 0 {
             return Ok(None);
         }
         self.layout.locate(&mut self.rest, &self.rows.first, &mut self.first)?;
-        let first = self.layout.image(&self.first, None)?;
+        let first = self.layout.image(&self.first, None, familiar)?;
         let second = match self.rows.second {
             Some(present) => {
                 if self.kind.partial {
                     self.skip_partial()?;
                 }
                 self.layout.locate(&mut self.rest, &present, &mut self.second)?;
-                Some((self.layout.image(&self.second, Some((&self.first, &first)))?, present))
+                let like = Some((self.first.as_slice(), &first));
+                Some((self.layout.image(&self.second, like, familiar)?, present))
             }
             None => None,
         };

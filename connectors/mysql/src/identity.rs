@@ -2,6 +2,7 @@
 
 use change::{Checkpoint, ServerIdentity, SourceError, SourceErrorKind};
 
+use crate::dump::FILE_START;
 use crate::gtid::GtidSet;
 use crate::name::quote_literal;
 use crate::position::{LogPosition, Place};
@@ -122,7 +123,7 @@ impl Identity {
             )));
         }
         if self.maria {
-            expect_gtids_at(connection, place, position)
+            expect_gtids_at(connection, &files, place, position)
         } else {
             expect_event_at(connection, place, *bytes)
         }
@@ -152,8 +153,7 @@ fn expect_event_at(connection: &mut Connection, place: &Place, bytes: u64) -> Re
     if place.offset == bytes || place.offset <= 4 {
         return Ok(());
     }
-    let sql = format!("SHOW BINLOG EVENTS IN {} FROM {} LIMIT 1", quote_literal(&place.file), place.offset);
-    match connection.query("look at the log where the checkpoint lies", &sql) {
+    match events_at(connection, &place.file, place.offset, 1) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == SourceErrorKind::Unreachable => Err(error),
         Err(error) if error.kind() == SourceErrorKind::Permission => {
@@ -167,18 +167,88 @@ fn expect_event_at(connection: &mut Connection, place: &Place, bytes: u64) -> Re
     }
 }
 
+/// Looks at some events of the log; the server goes to the first one directly.
+fn events_at(
+    connection: &mut Connection,
+    file: &str,
+    offset: u64,
+    count: u32,
+) -> Result<Vec<Vec<Option<String>>>, SourceError> {
+    let sql = format!("SHOW BINLOG EVENTS IN {} FROM {offset} LIMIT {count}", quote_literal(file));
+    connection.query("look at the log where the checkpoint lies", &sql)
+}
+
 /// MariaDB tells which transactions lie before a place: after a reset others do.
 fn expect_gtids_at(
     connection: &mut Connection,
+    files: &Files,
     place: &Place,
     position: &LogPosition,
 ) -> Result<(), SourceError> {
     let Some(ours) = &position.gtids else { return Ok(()) };
+    // For its answer the server reads the whole file up to the place.
+    if is_followed(connection, files, place, ours)? {
+        return Ok(());
+    }
     let theirs = gtids_at(connection, place)?;
     if theirs.as_ref().is_none_or(|theirs| theirs == ours) {
         return Ok(());
     }
     Err(lost(format!("at {place} the log holds other transactions than the checkpoint has: it was reset")))
+}
+
+/// Whether what stands at a place of MariaDB's log shows that exactly `ours` lie before it: the transaction that comes
+/// next after them, or the end of the file, when the next file's list of what precedes it names them
+/// (<https://mariadb.com/docs/server/reference/clientserver-protocol/replication-protocol/gtid_list_event>). That it
+/// does not show this proves nothing.
+///
+/// # Errors
+/// When the connection breaks.
+fn is_followed(
+    connection: &mut Connection,
+    files: &Files,
+    place: &Place,
+    ours: &GtidSet,
+) -> Result<bool, SourceError> {
+    let mut told = |file: &str, offset, count| match events_at(connection, file, offset, count) {
+        Err(error) if error.kind() == SourceErrorKind::Unreachable => Err(error),
+        Err(error) => {
+            tracing::debug!(error = %error, "the log could not be looked at before it is read");
+            Ok(Vec::new())
+        }
+        Ok(events) => Ok(events.into_iter().filter_map(kind_and_words).collect::<Vec<_>>()),
+    };
+    let here = told(&place.file, place.offset, 1)?;
+    Ok(match here.first().map(|(kind, words)| (kind.as_str(), words)) {
+        Some(("Gtid", words)) => is_next(ours, words),
+        Some(("Rotate" | "Stop", _)) => {
+            let Some((next, _)) = files.iter().skip_while(|(name, _)| **name != *place.file).nth(1) else {
+                return Ok(false);
+            };
+            let list = told(next, FILE_START, 2)?.into_iter().find(|(kind, _)| kind == "Gtid_list");
+            let set = list.and_then(|(_, words)| words.trim_matches(['[', ']']).parse::<GtidSet>().ok());
+            set.as_ref() == Some(ours)
+        }
+        _ => false,
+    })
+}
+
+/// The type of an event, and what the server says of it.
+fn kind_and_words(event: Vec<Option<String>>) -> Option<(String, String)> {
+    let mut cells = event.into_iter();
+    Some((cells.nth(2)??, cells.nth(2)??))
+}
+
+/// Whether the transaction that `words` announce, such as `BEGIN GTID 0-1-7`, is the one after the last of `ours` in
+/// its domain.
+fn is_next(ours: &GtidSet, words: &str) -> bool {
+    let gtid = words.split_once("GTID ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let (GtidSet::MariaDb(ours), Some(Ok(GtidSet::MariaDb(next)))) = (ours, gtid.map(str::parse)) else {
+        return false;
+    };
+    next.iter().all(|(domain, (_, sequence))| {
+        ours.get(domain).and_then(|(_, last)| last.checked_add(1)) == Some(*sequence)
+    })
 }
 
 /// The transactions before a place of MariaDB's log; `None` where there are none or the server cannot tell.
@@ -216,4 +286,26 @@ fn expect_gtids(connection: &mut Connection, ours: &GtidSet) -> Result<(), Sourc
 fn lost(what: String) -> SourceError {
     SourceError::new(SourceErrorKind::LostLog, what)
         .with_hint("the table is read anew and compared with what is known: what changed meanwhile is sent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_transaction_tells_that_ours_precede_it() {
+        let ours: GtidSet = "0-1-6,2-1-9".parse().unwrap();
+        for (words, next) in [
+            ("BEGIN GTID 0-1-7", true),
+            ("GTID 2-3-10", true),
+            ("BEGIN GTID 0-1-7 cid=12", true),
+            ("BEGIN GTID 0-1-6", false),
+            ("BEGIN GTID 0-1-8", false),
+            ("BEGIN GTID 1-1-7", false),
+            ("BEGIN GTID", false),
+            ("", false),
+        ] {
+            assert_eq!(is_next(&ours, words), next, "{words}");
+        }
+    }
 }

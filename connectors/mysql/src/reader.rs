@@ -7,6 +7,7 @@ use change::{Batch, Change, Position, SourceError, SourceErrorKind};
 
 use crate::assembly::Assembly;
 use crate::binlog::event::{Checksum, Header, kind};
+use crate::binlog::familiar::Familiar;
 use crate::binlog::group::{Begin, Prepare, Xid};
 use crate::binlog::payload::Payload;
 use crate::binlog::query::Query;
@@ -44,6 +45,7 @@ pub(crate) struct Reader {
     gtids: Option<GtidSet>,
     learns_gtids: bool,
     open: Option<Open>,
+    familiar: Familiar,
 }
 
 impl Reader {
@@ -58,6 +60,7 @@ impl Reader {
             gtids,
             learns_gtids: false,
             open: None,
+            familiar: Familiar::default(),
         }
     }
 
@@ -333,7 +336,7 @@ impl Reader {
         let (transaction, xa) = (open.transaction(), open.xa);
         let rows = Rows::read(kind, body)?;
         let mut changes = Changes::new((table, &layout), kind, &rows, &transaction)?;
-        while let Some((change, bytes)) = changes.next_change()? {
+        while let Some((change, bytes)) = changes.next_change(&mut self.familiar)? {
             self.take(change, bytes, xa, outlet)?;
         }
         Ok(())

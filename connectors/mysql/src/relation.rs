@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use change::{Row, RowKey, SourceError, SourceErrorKind, Value};
 
 use crate::binlog::DecodeError;
-use crate::binlog::cell::{Extent, Reader};
+use crate::binlog::cell::{Encoding, Extent, Reader};
+use crate::binlog::familiar::{Familiar, same};
 use crate::binlog::metadata::Metadata;
 use crate::binlog::rows::Present;
 use crate::binlog::table_map::{ColumnType, kind};
@@ -21,6 +22,8 @@ use told::Told;
 #[derive(Debug)]
 pub(crate) struct Layout {
     steps: Vec<Step>,
+    /// The steps through a row that has all columns and no NULL, as nearly all have.
+    whole: Vec<Step>,
     /// How each wanted cell is read; `None` for a key column that the log's rows lack.
     readers: Vec<Option<Reader>>,
     mapped: usize,
@@ -31,7 +34,7 @@ pub(crate) struct Layout {
     by_place: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Step {
     extent: Extent,
     /// Its place among the wanted cells.
@@ -114,7 +117,8 @@ impl Layout {
         let documents = columns.iter().filter(|column| column.kind == kind::JSON).count();
         let names = table.mapped_columns().map(|column| column.name.clone()).collect();
         let (mapped, by_place) = (table.mapped.len(), metadata.names.is_none());
-        Ok(Self { steps, readers, mapped, key, names, documents, by_place })
+        let whole = merged(&steps);
+        Ok(Self { steps, whole, readers, mapped, key, names, documents, by_place })
     }
 
     /// Whether columns were told apart by their place alone.
@@ -155,6 +159,15 @@ impl Layout {
         let nulls = fields.bytes(present.count.div_ceil(8))?;
         let any_null = nulls.iter().any(|byte| *byte != 0);
         let all = present.count == self.steps.len();
+        if all && !any_null {
+            for step in &self.whole {
+                let found = step.extent.take(fields)?;
+                if let Some(slot) = step.wanted.and_then(|cell| slots.get_mut(cell)) {
+                    *slot = Slot::Bytes(found);
+                }
+            }
+            return Ok(());
+        }
         let mut seen = 0;
         for (place, step) in self.steps.iter().enumerate() {
             if !all && !present.has(place) {
@@ -170,7 +183,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Reads the wanted cells of an image; `like` is the image before it, most of which an update leaves as it was.
+    /// Reads the wanted cells of an image; `like` is the image before it, most of which an update leaves as it was, and
+    /// `familiar` knows texts that were read before.
     ///
     /// # Errors
     /// When a cell has not the bytes that its type needs.
@@ -178,6 +192,7 @@ impl Layout {
         &self,
         slots: &[Slot<'_>],
         like: Option<(&[Slot<'_>], &Image)>,
+        familiar: &mut Familiar,
     ) -> Result<Image, DecodeError> {
         let mut cells = Vec::with_capacity(self.mapped);
         let mut bytes = self.mapped * size_of::<Value>();
@@ -187,10 +202,14 @@ impl Layout {
                 (Slot::Null, _) => Value::Null,
                 (Slot::Bytes(cell), Some(reader)) => {
                     bytes += cell.len();
-                    let same = like.filter(|(earlier, _)| earlier.get(index) == Some(slot));
-                    match same.and_then(|(_, image)| image.row.get(index)) {
-                        Some(value) => value.clone(),
-                        None => reader.read(cell)?,
+                    let read_before = like.and_then(|(earlier, image)| match earlier.get(index) {
+                        Some(Slot::Bytes(earlier)) if same(earlier, cell) => image.row.get(index),
+                        _ => None,
+                    });
+                    match (read_before, reader) {
+                        (Some(value), _) => value.clone(),
+                        (None, Reader::Text(Encoding::Utf8)) => familiar.text(cell),
+                        (None, reader) => reader.read(cell)?,
                     }
                 }
                 (Slot::Absent, _) | (_, None) => {
@@ -226,6 +245,21 @@ impl Layout {
         }
         Ok((!values.is_empty()).then(|| row_key(values.iter().map(AsRef::as_ref))))
     }
+}
+
+/// The steps with neighbours in one that nobody wants and whose length is known.
+fn merged(steps: &[Step]) -> Vec<Step> {
+    let mut merged: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        match (merged.last_mut(), step) {
+            (
+                Some(Step { extent: Extent::Fixed(before), wanted: None }),
+                Step { extent: Extent::Fixed(count), wanted: None },
+            ) => *before += count,
+            _ => merged.push(*step),
+        }
+    }
+    merged
 }
 
 /// The log's place of every column of the catalogue.

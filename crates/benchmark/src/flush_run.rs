@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
-use ledger::{Captured, Entry, Ingest, Ledger, TableId};
+use ledger::{Captured, CapturedRows, Entry, Ingest, Ledger, TableId};
 use normalizer::StatusChange;
 
 use crate::connector::{Ran, command};
@@ -63,13 +63,8 @@ fn fill(dir: &Path, records: u32) -> Result<(), Failure> {
             .collect();
         let changes = captured.len() as u64;
         let position = Some(position);
-        ledger.append(&[Ingest {
-            captured,
-            rejected: Vec::new(),
-            changes,
-            position,
-            captured_at: START_AT,
-        }])?;
+        let captured = CapturedRows::pack(START_AT, &captured);
+        ledger.append(&[Ingest { captured, rejected: Vec::new(), changes, position }])?;
     }
     // The daemon settles what it has captured within a second, so that a night's flush finds it settled.
     while ledger.settle(SETTLE_ROWS)?.more {}

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Text, Transaction};
 use ledger::{
-    Acknowledgement, BodyBuilder, Captured, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, Limits,
-    NewCopy, Shard, StagedPage, StagedRows,
+    Acknowledgement, BodyBuilder, Captured, CapturedRows, CopyKind, Entry, FlushKind, FlushResult, Ingest,
+    Ledger, Limits, NewCopy, Shard, StagedPage, StagedRows,
 };
 use normalizer::StatusChange;
 
@@ -78,7 +78,7 @@ fn stream(ledger: &mut Ledger, rows: u64, services: &[Text]) -> Result<Spent, Bo
 fn piece(first: u64, end: u64, services: &[Text]) -> Ingest {
     let position = Position::new(format!("0/{first:X}"));
     let transaction = Arc::new(Transaction { position: position.clone(), committed_at: START_AT });
-    let captured = (first..end)
+    let captured: Vec<Captured> = (first..end)
         .map(|row| Captured {
             table: ledger::TableId::default(),
             // An odd stride visits every request once, in no order that the ledger knows.
@@ -88,13 +88,8 @@ fn piece(first: u64, end: u64, services: &[Text]) -> Ingest {
             transaction: transaction.clone(),
         })
         .collect();
-    Ingest {
-        captured,
-        rejected: Vec::new(),
-        changes: end - first,
-        position: Some(position),
-        captured_at: START_AT,
-    }
+    let captured = CapturedRows::pack(START_AT, &captured);
+    Ingest { captured, rejected: Vec::new(), changes: end - first, position: Some(position) }
 }
 
 fn change(row: u64, status_id: u8, services: &[Text]) -> StatusChange {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use change::{Operation, Position, Row, RowKey, Transaction, Value};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use ledger::{Captured, Declared, Entry, Ingest, Ledger, TableId, Unjoined};
+use ledger::{Captured, CapturedRows, Declared, Entry, Ingest, Ledger, TableId, Unjoined};
 use normalizer::{Field, JoinConfig, Mapping, MappingConfig, OnDelete, Rows, TableConfig, Tables, TimeField};
 
 /// Rows in one commit.
@@ -133,7 +133,7 @@ fn capture(table: TableId, row: u64, entry: Entry) -> Captured {
 fn piece(captured: Vec<Captured>) -> Ingest {
     let changes = captured.len() as u64;
     let position = Some(Position::new("0/1"));
-    Ingest { captured, rejected: Vec::new(), changes, position, captured_at: 0 }
+    Ingest { captured: CapturedRows::pack(0, &captured), rejected: Vec::new(), changes, position }
 }
 
 fn mapping() -> MappingConfig {

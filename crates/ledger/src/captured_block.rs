@@ -29,7 +29,7 @@ const TRANSACTION: u8 = 0xff;
 const TABLE: u8 = 0xfe;
 
 /// The block that is being filled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Packer {
     packed: Vec<u8>,
     count: i64,
@@ -76,6 +76,24 @@ impl Packer {
             self.pack_text(key.as_deref());
         }
         self.count += 1;
+    }
+
+    /// Adds the rows that another packer packed.
+    pub(crate) fn append(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        // What is packed begins with its transaction, and takes its table for the first one.
+        self.pack_table(TableId::default());
+        self.packed.extend_from_slice(&other.packed);
+        self.count += other.count;
+        self.table = other.table;
+        self.told.clone_from(&other.told);
+    }
+
+    /// How many rows there are.
+    pub(crate) fn count(&self) -> i64 {
+        self.count
     }
 
     /// Packs a row again that is not joined yet.
@@ -130,6 +148,11 @@ impl Packer {
     /// Whether the block is large enough to be stored.
     pub(crate) fn is_full(&self) -> bool {
         self.packed.len() >= BLOCK_BYTES
+    }
+
+    /// Whether the rows of `other` would make it larger than a block is when it is stored.
+    pub(crate) fn overflows_with(&self, other: &Self) -> bool {
+        self.count > 0 && self.packed.len() + other.packed.len() > BLOCK_BYTES
     }
 
     /// Stores the block, whose last row has the seq before `next_seq`, and begins another. Returns its bytes.
@@ -224,18 +247,17 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&mut self) -> Option<PackedRow<'a>> {
-        let mut tag = self.byte()?;
-        if tag == TRANSACTION {
-            self.position = self.text()??;
-            self.committed_at = self.number()?;
-            self.captured_at = self.number()?;
-            tag = self.byte()?;
-        }
-        if tag == TABLE {
-            self.table = TableId::from_number(self.number()?);
-            tag = self.byte()?;
-        }
-        let kind = LogKind::from_byte(tag)?;
+        let kind = loop {
+            match self.byte()? {
+                TRANSACTION => {
+                    self.position = self.text()??;
+                    self.committed_at = self.number()?;
+                    self.captured_at = self.number()?;
+                }
+                TABLE => self.table = TableId::from_number(self.number()?),
+                kind => break LogKind::from_byte(kind)?,
+            }
+        };
         let mut row = PackedRow {
             seq: self.next_seq,
             table: self.table,
@@ -401,11 +423,16 @@ mod tests {
         connection.execute_batch(include_str!("schema/2.sql")).unwrap();
         connection.execute_batch(include_str!("schema/3.sql")).unwrap();
         let (mut next_seq, mut block) = (1, Packer::default());
-        for (rows, captured_at) in pieces {
-            rows.iter().for_each(|row| block.push(row, *captured_at));
+        for (number, (rows, captured_at)) in pieces.iter().enumerate() {
+            let mut packed = Packer::default();
+            rows.iter().for_each(|row| packed.push(row, *captured_at));
+            block.append(&packed);
             next_seq += rows.len() as i64;
-            block.store(&connection, next_seq).unwrap();
+            if number % 2 == 1 {
+                block.store(&connection, next_seq).unwrap();
+            }
         }
+        block.store(&connection, next_seq).unwrap();
         connection
     }
 

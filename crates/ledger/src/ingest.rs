@@ -7,6 +7,7 @@ use normalizer::{Normalized, Rejection, RequestKey, StatusChange};
 use rusqlite::Connection;
 
 use crate::captured_block::{self, Packer};
+use crate::captured_rows::CapturedRows;
 use crate::error::LedgerError;
 use crate::ledger::{Ledger, LogEnd};
 use crate::meta;
@@ -101,16 +102,14 @@ pub struct RejectedRow {
 /// What a piece of the log brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ingest {
-    /// Row changes that may matter, in log order.
-    pub captured: Vec<Captured>,
+    /// Row changes that may matter, and when the piece was read.
+    pub captured: CapturedRows,
     /// Rows that could not be mapped.
     pub rejected: Vec<RejectedRow>,
     /// Row changes of the tables in this piece, those that do not matter included.
     pub changes: u64,
     /// Present only where the piece ends between transactions; what came without stays open.
     pub position: Option<Position>,
-    /// When the piece was read, in microseconds since the epoch.
-    pub captured_at: i64,
 }
 
 impl Ledger {
@@ -187,9 +186,12 @@ impl<'a> Appender<'a> {
             // What is dropped if the transaction is read again lies apart from what is committed.
             self.store_block()?;
         }
-        for captured in &piece.captured {
-            self.block.push(captured, piece.captured_at);
-            self.log.next_seq += 1;
+        for rows in piece.captured.blocks() {
+            if self.block.overflows_with(rows) {
+                self.store_block()?;
+            }
+            self.block.append(rows);
+            self.log.next_seq += rows.count();
             if self.block.is_full() {
                 self.store_block()?;
             }
@@ -198,10 +200,8 @@ impl<'a> Appender<'a> {
             self.aside.put(rejected, None, open)?;
         }
         self.log.open_changes += piece.changes;
-        self.captured_at = Some(piece.captured_at);
-        if let Some(last) = piece.captured.last() {
-            self.log.committed_at = Some(last.transaction.committed_at);
-        }
+        self.captured_at = Some(piece.captured.captured_at());
+        self.log.committed_at = piece.captured.committed_at().or(self.log.committed_at);
         match &piece.position {
             Some(position) => self.commit(position),
             None => {
@@ -269,7 +269,7 @@ mod tests {
             transaction: transaction.clone(),
         };
         Ingest {
-            captured: vec![captured; rows],
+            captured: CapturedRows::pack(0, &vec![captured; rows]),
             changes: rows as u64,
             position: Some(transaction.position.clone()),
             ..Ingest::default()

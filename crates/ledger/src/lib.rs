@@ -27,7 +27,7 @@
 //!
 //! # Layout
 //! - [`Ledger`], [`Queries`], [`LedgerReader`]: who may do what; `lock`, `owner`, `schema`, `meta`: the file
-//! - `ingest`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
+//! - `ingest`, `captured_rows`, `captured_block`, `log_row`: appending; `settle`, `known`, `row_owner`: what the appended rows mean
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
 //! - `history`, `absorb_history`: tables of which each row is a status change
@@ -45,6 +45,7 @@ mod audit_tables;
 mod backfill;
 mod batch;
 mod captured_block;
+mod captured_rows;
 mod cells;
 mod copy;
 mod copy_state;
@@ -91,6 +92,7 @@ mod waiting;
 
 pub use audit::{Audit, AuditScope, Difference, DifferenceKind, KnownSide, MonthAudit};
 pub use batch::{Batch, BatchId, BodyBuilder};
+pub use captured_rows::CapturedRows;
 pub use copy::{CopyId, CopyKind, NewCopy, PageId, StagedPage};
 pub use copy_state::{CopyProgress, Unfinished};
 pub use declared::{Declared, ShapeId};

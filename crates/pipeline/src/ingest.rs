@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use change::{Batch, Change, Incident, Operation, Page, Position, Row, RowKey, Transaction};
 use chrono_tz::Tz;
-use ledger::{Captured, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined};
+use ledger::{
+    Captured, CapturedRows, Declared, Entry, Ingest, RejectedRow, StagedPage, StagedRows, TableId, Unjoined,
+};
 use normalizer::{Mapping, NormalizedRow, Rejection, Rows, Table, Tables};
 
 use crate::error::PipelineError;
@@ -12,11 +14,10 @@ use crate::error::PipelineError;
 /// Turns a piece of the log into what the ledger stores of it.
 pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ingest {
     let mut ingest = Ingest {
-        captured: Vec::with_capacity(batch.changes.len()),
+        captured: CapturedRows::new(captured_at),
         rejected: Vec::new(),
         changes: batch.changes.len() as u64,
         position: batch.position,
-        captured_at,
     };
     let emptied = emptied_parents(declared, &batch.incidents);
     let mut emptied = emptied.into_iter().peekable();
@@ -29,7 +30,7 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         let Some(table) = declared.tables().table(change.table) else { continue };
         let id = declared.id(change.table);
         if table.is_joined() || !table.mirrors.is_empty() {
-            ingest.captured.push(unjoined(declared, table, &change));
+            ingest.captured.push(&unjoined(declared, table, &change));
         }
         let Some(mapped) = table.mapped.as_ref().filter(|_| !table.is_joined()) else { continue };
         let mapping = &mapped.mapping;
@@ -45,7 +46,7 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
                 }
             }
         };
-        ingest.captured.push(captured(id, entry, change));
+        ingest.captured.push(&captured(id, entry, change));
     }
     ingest
         .captured

@@ -63,6 +63,7 @@ impl Extent {
         let count = match self {
             Self::Fixed(count) => count,
             Self::Counted(1) => usize::from(fields.u8()?),
+            Self::Counted(2) => usize::from(fields.u16()?),
             Self::Counted(width) => {
                 usize::try_from(fields.uint(width)?).map_err(|_| DecodeError::Truncated)?
             }

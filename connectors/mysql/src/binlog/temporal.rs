@@ -48,8 +48,8 @@ pub(crate) fn date(fields: &mut Fields<'_>) -> Result<Value, DecodeError> {
 
 /// `datetime` since MySQL 5.6: five big-endian bytes and a fraction.
 pub(crate) fn datetime(fields: &mut Fields<'_>, digits: u16) -> Result<Value, DecodeError> {
-    let packed =
-        fields.bytes(5)?.iter().fold(0, |value, byte| value << 8 | i64::from(*byte)) - 0x80_0000_0000;
+    let [a, b, c, d, e] = fields.array()?;
+    let packed = i64::from_be_bytes([0, 0, 0, a, b, c, d, e]) - 0x80_0000_0000;
     let micros = fraction(fields, digits)?;
     let (days, clock) = (packed >> 17, packed & 0x1_ffff);
     let (year, month, day) = ((days >> 5) / 13, (days >> 5) % 13, days & 0x1f);

@@ -7,8 +7,8 @@ use change::{Checkpoint, Position, RowKey, ServerIdentity, Transaction};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use ledger::{
-    Batch, BodyBuilder, Captured, CopyId, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, NewCopy,
-    RejectedRow, StagedPage, StagedRows, TableId,
+    Batch, BodyBuilder, Captured, CapturedRows, CopyId, CopyKind, Entry, FlushKind, FlushResult, Ingest,
+    Ledger, NewCopy, RejectedRow, StagedPage, StagedRows, TableId,
 };
 use normalizer::{
     Field, Mapping, MappingConfig, OnDelete, RequestKey, Rows, StatusChange, Tables, TimeField,
@@ -166,12 +166,16 @@ pub(crate) fn piece(entries: Vec<Entry>, position: Option<&str>) -> Ingest {
     let captured: Vec<_> = entries.into_iter().map(|entry| captured(entry, None, None)).collect();
     let changes = captured.len() as u64;
     Ingest {
-        captured,
+        captured: packed(&captured),
         rejected: Vec::new(),
         changes,
         position: position.map(Position::new),
-        captured_at: NOW,
     }
+}
+
+/// Row changes that were captured just now.
+pub(crate) fn packed(captured: &[Captured]) -> CapturedRows {
+    CapturedRows::pack(NOW, captured)
 }
 
 pub(crate) fn captured(entry: Entry, row_key: Option<&str>, old_row_key: Option<&str>) -> Captured {

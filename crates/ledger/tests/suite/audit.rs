@@ -11,7 +11,8 @@ use ledger::{
 use normalizer::{Mapping, MappingConfig, OnDelete, Rows, StatusChange, TableConfig, Tables};
 
 use crate::arrange::{
-    Desk, EVER, NOW, broken, candidate, captured, change, key, mapping, page, piece, record, rejected, single,
+    Desk, EVER, NOW, broken, candidate, captured, change, key, mapping, packed, page, piece, record,
+    rejected, single,
 };
 
 const MONTH: u32 = 202_001;
@@ -312,7 +313,7 @@ fn of_a_history_each_row_is_compared_by_its_key() {
     desk.settle();
     let now = rows(&[("1 A 9 1", "1"), ("1 A 3 2", "2"), ("1 B 9 3", "3"), ("1 A 9 4", "4")]);
     let captured = vec![captured(Entry::Record(change("1 A 9 4")), Some("4"), None)];
-    desk.ledger.append(&[Ingest { captured, ..piece(vec![], Some("0/1")) }]).unwrap();
+    desk.ledger.append(&[Ingest { captured: packed(&captured), ..piece(vec![], Some("0/1")) }]).unwrap();
     audit(&mut desk, &now).expect(counts(0, 4), &[]);
     desk.ledger.request_backfill(EVER.0, EVER.1, NOW).unwrap();
     desk.flush(FlushKind::Backfill, false);

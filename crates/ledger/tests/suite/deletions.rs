@@ -2,7 +2,7 @@
 
 use ledger::{Captured, CopyKind, Entry, FlushKind, Ingest};
 
-use crate::arrange::{Desk, broken, candidate, captured, change, checkpoint, page, piece};
+use crate::arrange::{Desk, broken, candidate, captured, change, checkpoint, packed, page, piece};
 
 fn deleted(key: &str) -> Captured {
     captured(Entry::Deletion { status_id: 10, modified_at: 0 }, Some(key), None)
@@ -17,7 +17,7 @@ fn keyed(text: &str, key: &str) -> Captured {
 }
 
 fn commit(desk: &mut Desk, captured: Vec<Captured>) {
-    desk.ledger.append(&[Ingest { captured, ..piece(vec![], Some("0/1")) }]).unwrap();
+    desk.ledger.append(&[Ingest { captured: packed(&captured), ..piece(vec![], Some("0/1")) }]).unwrap();
 }
 
 /// Whether the rows are settled together or one by one must make no difference.

@@ -7,7 +7,7 @@ use ledger::{
 };
 
 use crate::arrange::{
-    Desk, EVER, NOW, captured, change, checkpoint, key, page, piece, record, rejected, single,
+    Desk, EVER, NOW, captured, change, checkpoint, key, packed, page, piece, record, rejected, single,
 };
 
 fn desk() -> Desk {
@@ -25,7 +25,7 @@ fn amended(text: &str, key: &str) -> Captured {
 }
 
 fn commit(desk: &mut Desk, captured: Vec<Captured>) {
-    desk.ledger.append(&[Ingest { captured, ..piece(vec![], Some("0/1")) }]).unwrap();
+    desk.ledger.append(&[Ingest { captured: packed(&captured), ..piece(vec![], Some("0/1")) }]).unwrap();
 }
 
 /// A page of rows with their keys.

@@ -10,7 +10,7 @@ use ledger::{
 };
 use normalizer::{JoinConfig, MappingConfig, Rows, TableConfig, Tables};
 
-use crate::arrange::{Desk, EVER, NOW, checkpoint, mapping, piece};
+use crate::arrange::{Desk, EVER, NOW, checkpoint, mapping, packed, piece};
 
 /// The parent's place in the configuration, and the child's.
 const PARENT: u16 = 0;
@@ -84,7 +84,10 @@ impl Joined {
 
     fn commit(&mut self, captured: Vec<Captured>) {
         let changes = captured.len() as u64;
-        self.desk.ledger.append(&[Ingest { captured, changes, ..piece(vec![], Some("0/1")) }]).unwrap();
+        self.desk
+            .ledger
+            .append(&[Ingest { captured: packed(&captured), changes, ..piece(vec![], Some("0/1")) }])
+            .unwrap();
     }
 
     /// What a flush sends, without the moment, which is the same for all.
@@ -314,7 +317,7 @@ fn rows_of_two_tables_with_one_key_are_told_apart() {
         ..crate::arrange::captured(crate::arrange::record(text), Some("7"), None)
     };
     let captured = vec![captured(declared.id(0), "101 A 9"), captured(declared.id(1), "101 B 9")];
-    desk.ledger.append(&[Ingest { captured, ..piece(vec![], Some("0/1")) }]).unwrap();
+    desk.ledger.append(&[Ingest { captured: packed(&captured), ..piece(vec![], Some("0/1")) }]).unwrap();
     assert_eq!(desk.flush(FlushKind::Delta, false).concat(), ["101 A 9", "101 B 9"]);
     let life = desk.ledger.explain("B").unwrap();
     assert_eq!(life[0].table, declared.id(1));

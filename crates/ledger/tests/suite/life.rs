@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::actions::{Action, KEYS, REQUESTS, Row, TableRows, action};
 use crate::arrange::{
-    Desk, EVER, Lines, NOW, captured, change, checkpoint, key, lines, page, piece, rejected, single,
+    Desk, EVER, Lines, NOW, captured, change, checkpoint, key, lines, packed, page, piece, rejected, single,
 };
 use crate::audit::audit;
 use crate::model::{Event, Kind, Model, Record, Request, TableRow};
@@ -145,7 +145,7 @@ impl Life {
         }
         let ingest = Ingest {
             changes: stored.len() as u64,
-            captured: stored,
+            captured: packed(&stored),
             rejected: broken.iter().map(|request| rejected(Some(key_of(*request)))).collect(),
             ..piece(vec![], commit.then_some("0/1"))
         };
