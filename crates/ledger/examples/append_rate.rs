@@ -119,7 +119,6 @@ fn flush(ledger: &mut Ledger, kind: FlushKind) -> Result<Spent, Box<dyn Error>> 
     let mut spent = Spent::default();
     let mut body = Lines(Vec::new());
     let flush = ledger.start_flush(kind, false, START_AT)?;
-    let limits = |builder| Limits { builder, max_records: 1000, shard: Shard::ALL, now: START_AT };
     let mut next = spent.during(|| ledger.form_batch(flush.id, limits(&mut body)))?;
     while let Some(batch) = next {
         let word = Acknowledgement { batch: batch.id, at: START_AT, http_status: Some(201) };
@@ -127,6 +126,10 @@ fn flush(ledger: &mut Ledger, kind: FlushKind) -> Result<Spent, Box<dyn Error>> 
     }
     ledger.finish_flush(flush.id, FlushResult::Acknowledged, None, START_AT)?;
     Ok(spent)
+}
+
+fn limits(body: &mut Lines) -> Limits<'_> {
+    Limits { builder: body, max_records: 1000, shard: Shard::ALL, now: START_AT }
 }
 
 /// Time that the ledger took.

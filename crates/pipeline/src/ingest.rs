@@ -24,7 +24,7 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
     let mut moment = captured_at;
     for (place, change) in batch.changes.into_iter().enumerate() {
         while let Some((_, table, position)) = emptied.next_if(|(after, ..)| *after <= place) {
-            ingest.captured.push(emptied_parent(declared, table, (position, moment)));
+            ingest.captured.push(&emptied_parent(declared, table, (position, moment)));
         }
         moment = change.transaction.committed_at;
         let Some(table) = declared.tables().table(change.table) else { continue };
@@ -48,9 +48,9 @@ pub(crate) fn ingest(declared: &Declared, batch: Batch, captured_at: i64) -> Ing
         };
         ingest.captured.push(&captured(id, entry, change));
     }
-    ingest
-        .captured
-        .extend(emptied.map(|(_, table, position)| emptied_parent(declared, table, (position, moment))));
+    for (_, table, position) in emptied {
+        ingest.captured.push(&emptied_parent(declared, table, (position, moment)));
+    }
     ingest
 }
 
@@ -249,12 +249,10 @@ mod tests {
             ..Batch::default()
         };
         let ingest = ingest(&declared, batch, 9);
-        let told = ingest.captured.iter().map(|captured| match &captured.entry {
-            Entry::Unjoined(unjoined) => (unjoined.operation, captured.transaction.committed_at),
-            other => panic!("{other:?}"),
-        });
-        let insert = Some(Operation::Insert);
-        assert_eq!(told.collect::<Vec<_>>(), [(None, 9), (insert, 7), (None, 7), (insert, 7), (None, 7)]);
+        let gone = |at| emptied_parent(&declared, 1, (Position::new("0/1"), at));
+        let came = |id| unjoined(&declared, declared.tables().table(0).unwrap(), &parent(id));
+        let expected = [gone(9), came(1), gone(7), came(2), gone(7)];
+        assert_eq!(ingest.captured, CapturedRows::pack(9, &expected));
         assert_eq!(ingest.changes, 2);
     }
 }

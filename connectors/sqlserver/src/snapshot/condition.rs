@@ -122,6 +122,7 @@ mod tests {
             table: "t".to_owned(),
             columns: Vec::new(),
             keys: false,
+            parent_keys: Vec::new(),
             since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
             condition,
         };
