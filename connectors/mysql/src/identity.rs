@@ -199,7 +199,7 @@ fn expect_gtids_at(
 
 /// Whether what stands at a place of MariaDB's log shows that exactly `ours` lie before it: the transaction that comes
 /// next after them, or the end of the file, when the next file's list of what precedes it names them
-/// (<https://mariadb.com/docs/server/reference/clientserver-protocol/replication-protocol/gtid_list_event>). That it
+/// (<https://mariadb.com/docs/server/reference/clientserver-protocol/replication-protocol>). That it
 /// does not show this proves nothing.
 ///
 /// # Errors

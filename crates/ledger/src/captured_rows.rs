@@ -1,7 +1,7 @@
 //! Captured changes on their way to the ledger's thread.
 //!
-//! They are packed where they are captured: texts and transactions that went from thread to thread one by one would
-//! cost more than everything else that is done with them.
+//! They are packed where they are captured: the ledger's thread takes bytes over, and need not read and drop texts and
+//! shares of transactions that another thread made.
 
 use crate::captured_block::Packer;
 use crate::ingest::Captured;
