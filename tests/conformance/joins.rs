@@ -217,6 +217,7 @@ pub(crate) async fn a_joined_history_arrives_once_when_the_product_is_killed_und
         config.schedule = "every = \"1s\"\n".into();
     })
     .await;
+    scene.backend.capture("historia").await;
     let daemon = scene.product.run().await;
     let load = Load::start(&scene.backend, seed, 400);
     daemon.captured(50).await;
@@ -243,6 +244,7 @@ pub(crate) async fn a_lost_log_loses_nothing_of_a_joined_history<B: Backend>() {
         config.schedule = "every = \"1s\"\n".into();
     })
     .await;
+    scene.backend.capture("historia").await;
     let daemon = scene.product.run().await;
     let load = Load::start(&scene.backend, seed(), 200);
     load.commits(150).await;
