@@ -238,6 +238,9 @@ async fn lose<B: Backend>(paged: bool) {
     scene.backend.capture("historia").await;
     fill(&scene).await;
     let daemon = scene.product.run().await;
+    // Before that, what a lost log hid could not be told from history, and would wait for the backfill.
+    let is_copied = |status: &Value| status["backfill"]["state"] == "copied";
+    daemon.until("the table is copied", LATER, is_copied).await;
     let load = Load::start(&scene.backend, seed(), 300);
     for gaps in 1..=2 {
         load.commits(250).await;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use testbed::sqlserver::{Address, Command, Options, StandIn};
+use testbed::sqlserver::{Address, Command, Options, StandIn, batches};
 use tokio::sync::Mutex;
 
 use crate::support::backend::{Backend, HistoryRow, Session};
@@ -37,10 +37,9 @@ impl Session for Client {
     const SAVEPOINT: &'static str = "SAVE TRANSACTION aparte";
     const ROLLBACK_TO_SAVEPOINT: &'static str = "ROLLBACK TRANSACTION aparte";
 
-    /// A line that says GO ends a batch, as in the server's own clients.
     async fn try_run(&self, sql: &str) -> Result<(), String> {
         let mut client = self.0.lock().await;
-        for batch in sql.split("\nGO\n") {
+        for batch in batches(sql) {
             let answer = client.simple_query(batch).await.map_err(|error| error.to_string())?;
             answer.into_results().await.map_err(|error| error.to_string())?;
         }

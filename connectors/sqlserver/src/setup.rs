@@ -31,7 +31,10 @@ pub(crate) async fn statements(
     config.validate()?;
     let mut client = match Client::open(config).await {
         Ok(client) => client,
-        Err(error) => return everything(config, scope, &format!("the server could not be asked ({error})")),
+        Err(error) => {
+            let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
+            return everything(config, scope, (place, &format!("the server could not be asked ({error})")));
+        }
     };
     let server = server::ask(&mut client).await?;
     let mut tables = Vec::with_capacity(scope.tables.len());
@@ -42,7 +45,9 @@ pub(crate) async fn statements(
             _ if server.is_owner || server.is_sysadmin => {
                 catalog::table(&mut client, one).await?;
             }
-            _ => return everything(config, scope, "our user does not see all tables whole"),
+            _ => {
+                return everything(config, scope, (server.place(), "our user does not see all tables whole"));
+            }
         }
     }
     missing(&mut client, config, &server, &tables).await
@@ -261,9 +266,12 @@ fn allow_snapshots(database: &str) -> Statement {
 }
 
 /// The whole set, for a server that could not be asked.
-fn everything(config: &SqlServerConfig, scope: &Scope, reason: &str) -> Result<Vec<Statement>, SourceError> {
+fn everything(
+    config: &SqlServerConfig,
+    scope: &Scope,
+    (place, reason): (Place<'_>, &str),
+) -> Result<Vec<Statement>, SourceError> {
     let user = &config.user;
-    let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
     let mut statements = user_statements(config, place, reason);
     let captures = matches!(config.mode, Mode::Capture);
     if captures {
@@ -376,7 +384,8 @@ mod tests {
     }
 
     fn script(config: &SqlServerConfig, column: &str) -> String {
-        let statements = everything(config, &scope(column).into(), "nobody answers").unwrap();
+        let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
+        let statements = everything(config, &scope(column).into(), (place, "nobody answers")).unwrap();
         assert!(statements.first().unwrap().why.contains("nobody answers"));
         let all: Vec<String> = statements.into_iter().map(|statement| statement.sql).collect();
         all.join(";\n")

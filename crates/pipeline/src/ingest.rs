@@ -249,7 +249,7 @@ mod tests {
             ..Batch::default()
         };
         let ingest = ingest(&declared, batch, 9);
-        let gone = |at| emptied_parent(&declared, 1, (Position::new("0/1"), at));
+        let gone = |at| emptied_parent(&declared, 0, (Position::new("0/1"), at));
         let came = |id| unjoined(&declared, declared.tables().table(0).unwrap(), &parent(id));
         let expected = [gone(9), came(1), gone(7), came(2), gone(7)];
         assert_eq!(ingest.captured, CapturedRows::pack(9, &expected));

@@ -1,6 +1,6 @@
 //! What every test needs: a ledger with a delta, a simulator, and a courier between them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -214,7 +214,7 @@ impl Desk {
 
     /// Each request's statuses in the order in which they were stored; a batch that came again counts once.
     pub(crate) fn stored(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut stored: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for batch in self.tablero.received().iter().filter(|batch| seen.insert(batch.body.clone())) {
             for record in batch.records() {
@@ -222,6 +222,13 @@ impl Desk {
             }
         }
         stored
+    }
+
+    /// How many batches were stored again.
+    pub(crate) fn repeated_batches(&self) -> usize {
+        let received = self.tablero.received();
+        let distinct: HashSet<_> = received.iter().map(|batch| &batch.body).collect();
+        received.len() - distinct.len()
     }
 
     /// That no request met an earlier batch again after a later one: a repeat comes before anything newer.

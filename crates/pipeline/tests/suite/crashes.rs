@@ -32,7 +32,7 @@ async fn a_put_off_acknowledgement_that_is_lost_repeats_two_batches_in_their_ord
     assert_eq!((report.result, report.records, report.batches), (FlushResult::Acknowledged, 60, 6));
     let posts: Vec<String> = desk.tablero.requests().into_iter().map(|attempt| attempt.sha256).collect();
     assert_eq!(posts[..2], posts[2..4], "both leave again, identical and in their order");
-    assert_eq!((posts.len(), desk.tablero.summary().repeats), (8, 2), "and nothing else does");
+    assert_eq!((posts.len(), desk.repeated_batches()), (8, 2), "and nothing else does");
     assert_eq!(desk.stored(), Desk::expected(30, 2));
     desk.repeats_are_no_news();
 }
@@ -50,7 +50,7 @@ async fn a_batch_with_a_request_of_the_one_before_leaves_after_the_durable_ackno
     let left = desk.flush_until_crash(1, last).await.unwrap();
     desk.go_on_with(left);
     assert_eq!(desk.flush().await.result, FlushResult::Acknowledged);
-    assert_eq!(desk.tablero.summary().repeats, 1);
+    assert_eq!(desk.repeated_batches(), 1);
     assert_eq!(desk.stored(), Desk::expected(11, 2));
     desk.repeats_are_no_news();
 }
@@ -91,6 +91,6 @@ async fn whenever_power_is_lost_no_request_meets_an_earlier_batch_after_a_later_
         desk.repeats_are_no_news();
         let attempts = desk.tablero.requests();
         let broken = attempts.iter().filter(|attempt| attempt.is_stored && attempt.status.is_none()).count();
-        assert!(desk.tablero.summary().repeats <= broken + 2 * lanes, "{case}");
+        assert!(desk.repeated_batches() <= broken + 2 * lanes, "{case}");
     }
 }

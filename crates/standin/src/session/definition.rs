@@ -27,7 +27,7 @@ impl Session {
                 self.may_define("ALTER")?;
                 let place = self.placed(table)?;
                 self.define(|session, _| {
-                    let key = NewKey { name: Some(name.clone()), primary: false, columns: columns.clone() };
+                    let key = NewKey { name: name.clone(), primary: false, columns: columns.clone() };
                     session.create_index(&place, &key, *unique)
                 })
             }

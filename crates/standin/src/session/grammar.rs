@@ -246,7 +246,7 @@ impl Reader<'_> {
         if self.peek() == "WHERE" {
             return Err(SqlError::not_modelled("WHERE"));
         }
-        Ok(Stmt::CreateIndex { name, unique, table, columns })
+        Ok(Stmt::CreateIndex { name: Some(name), unique, table, columns })
     }
 
     fn alter_table(&mut self) -> Result<Stmt, SqlError> {
@@ -262,7 +262,11 @@ impl Reader<'_> {
                 self.skip(2);
                 Stmt::DropColumn { table, column: self.word()? }
             }
-            ("ADD", "CONSTRAINT" | "PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK") => {
+            ("ADD", "UNIQUE") => {
+                self.skip(2);
+                Stmt::CreateIndex { name: None, unique: true, table, columns: self.names()? }
+            }
+            ("ADD", "CONSTRAINT" | "PRIMARY" | "FOREIGN" | "CHECK") => {
                 return Err(SqlError::not_modelled("ADD CONSTRAINT"));
             }
             ("ADD", _) => {

@@ -64,7 +64,7 @@ pub(super) enum Stmt {
         column: NewColumn,
     },
     CreateIndex {
-        name: String,
+        name: Option<String>,
         unique: bool,
         table: Vec<String>,
         columns: Vec<String>,

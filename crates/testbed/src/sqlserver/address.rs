@@ -68,13 +68,15 @@ impl Address {
         Ok(Box::pin(Client::connect(config, stream.compat_write())).await?)
     }
 
-    /// Runs a batch as administrator.
+    /// Runs a script as administrator, batch by batch.
     ///
     /// # Errors
     /// [`TestbedError::SqlServer`] with what the server answers.
-    pub async fn run(&self, database: &str, batch: &str) -> Result<(), TestbedError> {
+    pub async fn run(&self, database: &str, script: &str) -> Result<(), TestbedError> {
         let mut client = self.connect(database).await?;
-        client.simple_query(batch).await?.into_results().await?;
+        for batch in batches(script) {
+            client.simple_query(batch).await?.into_results().await?;
+        }
         Ok(client.close().await?)
     }
 
@@ -87,9 +89,22 @@ impl Address {
     }
 }
 
+/// The batches of a script. A line that says GO ends one, as in the server's own clients
+/// (<https://learn.microsoft.com/en-us/sql/t-sql/language-elements/sql-server-utilities-statements-go>).
+pub fn batches(script: &str) -> impl Iterator<Item = &str> {
+    script.split("\nGO\n").filter(|batch| !batch.trim().is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_is_cut_where_a_line_says_go() {
+        let cut: Vec<&str> = batches("SELECT 1;\nGO\n\nSELECT 'GO';\nGO\n\n").collect();
+        assert_eq!(cut, ["SELECT 1;", "\nSELECT 'GO';"]);
+        assert_eq!(batches("SELECT 1").collect::<Vec<_>>(), ["SELECT 1"]);
+    }
 
     #[test]
     fn an_address_may_have_signs_in_its_password_and_no_port() {

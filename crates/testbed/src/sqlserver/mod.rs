@@ -12,6 +12,6 @@ mod standin;
 
 pub use self::standin::StandIn;
 pub use ::standin::{Action, Command, Fault, Options, main_with};
-pub use address::{Address, Client};
+pub use address::{Address, Client, batches};
 pub use tiberius::Row;
 pub use tiberius::error::Error;
