@@ -5,29 +5,24 @@
 //! left undecided was divided otherwise, perhaps, and leaves first, one batch after the other.
 //!
 //! While a batch is under way its lane forms the next one, so that the endpoint never waits for the ledger. At most one
-//! batch of each lane is with the endpoint. Its acknowledgement may be *put off*: the next batch leaves at once, and the
-//! acknowledgement is committed beside that POST, together with the batch after the next. Nothing leaves after that before
-//! both are durable: after a crash no more than two batches of each lane are sent again, in their order.
-//!
-//! Two batches that hold records of one request would tell its earlier status again after its later one. So an
-//! acknowledgement is put off only where the next batch shares no request with the acknowledged one; else it is durable
-//! before the next one leaves.
+//! batch of each lane is with the endpoint, and a lane's next one leaves after the acknowledgement is durable: after a
+//! crash no more than one batch of each lane is sent again.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use delivery::Fault;
+use delivery::{Body, Fault, Precision};
 use futures_util::future::try_join_all;
-use ledger::{Acknowledgement, Batch, BatchId, FlushKind, FlushRow, Ledger, Limits, Shard};
+use ledger::{Batch, BatchId, FlushKind, FlushRow, Ledger, Limits, Shard};
+use normalizer::StatusChange;
 use tokio_util::sync::CancellationToken;
 
 use crate::body_limit::BodyLimit;
 use crate::courier::{Courier, DeliveryProgress, FlushReport, FlushResult, Tell, now};
 use crate::delivery_attempts::{Attempts, Outcome};
 use crate::error::PipelineError;
-use crate::formed::{Builder, Formed, Next, RequestSet};
 use crate::hours::Hours;
 use crate::lanes::{Lanes, Others};
 use crate::waiting::Waiting;
@@ -37,20 +32,11 @@ const SUSPECTS_MAX: u32 = 10;
 
 /// Whether a flush goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Next,
-    /// The same, and this is yet to be made durable.
-    Acknowledged(Owed),
     /// The same, and the batch has parts now, which leave first.
     Parts,
     Done,
-}
-
-/// An acknowledgement that is not durable yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owed {
-    word: Acknowledgement,
-    records: u32,
 }
 
 /// One flush on its way.
@@ -111,7 +97,7 @@ impl<'a> Run<'a> {
             _ => ledger.pending_batch(flush),
         };
         while let Some(batch) = self.courier.ledger.call(next).await? {
-            if self.durable_step(batch).await? == Step::Done {
+            if self.step(batch).await? == Step::Done {
                 return Ok(false);
             }
         }
@@ -127,12 +113,12 @@ impl<'a> Run<'a> {
     }
 
     async fn lane(&self, lanes: &Lanes, shard: Shard) -> Result<(), PipelineError> {
-        let mut formed = self.form(lanes, shard, None).await?;
-        let mut owed = None;
+        let mut next = self.form(lanes, shard).await?;
         loop {
-            let Some(Next { batch, requests }) = formed.next else {
-                match lanes.wait_for_others(formed.seen, &self.attempts.interrupt).await {
-                    Others::MovedOn => formed = self.form(lanes, shard, None).await?,
+            let Formed { batch, seen } = next;
+            let Some(batch) = batch else {
+                match lanes.wait_for_others(seen, &self.attempts.interrupt).await {
+                    Others::MovedOn => next = self.form(lanes, shard).await?,
                     Others::Finished => return Ok(()),
                     Others::Interrupted => {
                         self.end(FlushResult::Interrupted, None);
@@ -141,55 +127,26 @@ impl<'a> Run<'a> {
                 }
                 continue;
             };
-            let form = self.form(lanes, shard, owed.take());
-            let (sent, further) = tokio::join!(self.send_whole(batch), form);
-            formed = further?;
-            match sent? {
-                Step::Done => return Ok(()),
-                Step::Acknowledged(word) => {
-                    owed = self.put_off(word, &requests, formed.next.as_ref()).await?;
-                }
-                Step::Next | Step::Parts => {}
+            let (sent, formed) = tokio::join!(self.send_whole(batch), self.form(lanes, shard));
+            if sent? == Step::Done {
+                return Ok(());
             }
+            next = formed?;
         }
-    }
-
-    /// Puts an acknowledgement off until the next batch is under way, or makes it durable at once.
-    async fn put_off(
-        &self,
-        owed: Owed,
-        requests: &RequestSet,
-        next: Option<&Next>,
-    ) -> Result<Option<Owed>, PipelineError> {
-        let has_suspects = self.lock().suspects > 0;
-        if !has_suspects && next.is_some_and(|next| requests.share_none_with(&next.requests)) {
-            return Ok(Some(owed));
-        }
-        self.acknowledge(owed).await?;
-        Ok(None)
     }
 
     /// Sends a batch, and where it must be split, its parts.
     async fn send_whole(&self, batch: Batch) -> Result<Step, PipelineError> {
         let whole = batch.id;
-        let step = self.step(batch).await?;
-        if step != Step::Parts {
-            return Ok(step);
-        }
-        while let Some(part) = self.courier.ledger.call(move |ledger| ledger.next_part(whole)).await? {
-            if self.durable_step(part).await? == Step::Done {
-                return Ok(Step::Done);
+        let mut step = self.step(batch).await?;
+        let mut is_split = step == Step::Parts;
+        while is_split && step != Step::Done {
+            match self.courier.ledger.call(move |ledger| ledger.next_part(whole)).await? {
+                Some(part) => step = self.step(part).await?,
+                None => is_split = false,
             }
         }
-        Ok(Step::Next)
-    }
-
-    /// The same as [`Self::step`], after which nothing is owed.
-    async fn durable_step(&self, batch: Batch) -> Result<Step, PipelineError> {
-        let step = self.step(batch).await?;
-        let Step::Acknowledged(owed) = step else { return Ok(step) };
-        self.acknowledge(owed).await?;
-        Ok(Step::Next)
+        Ok(step)
     }
 
     async fn step(&self, batch: Batch) -> Result<Step, PipelineError> {
@@ -197,9 +154,9 @@ impl<'a> Run<'a> {
         let outcome = self.attempts.send(batch).await?;
         let (result, fault) = match outcome {
             Outcome::Acknowledged { status } => {
-                let word = Acknowledgement { batch: id, at: now(), http_status: status };
+                self.acknowledged(id, records, status).await?;
                 self.learn(bytes).await?;
-                return Ok(Step::Acknowledged(Owed { word, records }));
+                return Ok(Step::Next);
             }
             Outcome::TooLarge(fault) => {
                 if records > 1 {
@@ -230,35 +187,22 @@ impl<'a> Run<'a> {
         self.attempts.interrupt.cancel();
     }
 
-    /// Forms the lane's next batch, and makes durable in the same commit what is owed.
-    async fn form(&self, lanes: &Lanes, shard: Shard, owed: Option<Owed>) -> Result<Formed, PipelineError> {
+    async fn form(&self, lanes: &Lanes, shard: Shard) -> Result<Formed, PipelineError> {
         let seen = lanes.formed();
         if self.attempts.interrupt.is_cancelled() || self.courier.stop.is_cancelled() {
-            if let Some(owed) = owed {
-                self.acknowledge(owed).await?;
-            }
             self.end(FlushResult::Interrupted, None);
-            return Ok(Formed { next: None, seen });
+            return Ok(Formed { batch: None, seen });
         }
         let (flush, mut builder) = (self.flush, self.builder());
         let max_records = self.courier.settings.batch_records_max;
         let form = move |ledger: &mut Ledger| {
-            let limits = Limits { builder: &mut builder, max_records, shard, now: now() };
-            let batch = match owed {
-                Some(owed) => ledger.acknowledge_and_form(&owed.word, limits),
-                None => ledger.form_batch(flush, limits),
-            }?;
-            Ok(batch.map(|batch| Next { batch, requests: builder.into_requests() }))
+            ledger.form_batch(flush, Limits { builder: &mut builder, max_records, shard, now: now() })
         };
-        let next = self.courier.ledger.call(form).await?;
-        if next.is_some() {
+        let batch = self.courier.ledger.call(form).await?;
+        if batch.is_some() {
             lanes.has_formed();
         }
-        if let Some(owed) = owed {
-            self.count(&owed);
-            self.tell_progress(None).await?;
-        }
-        Ok(Formed { next, seen })
+        Ok(Formed { batch, seen })
     }
 
     fn builder(&self) -> Builder {
@@ -266,22 +210,23 @@ impl<'a> Run<'a> {
         Builder::new(settings.precision, settings.batch_records_max, self.courier.body_limit.bytes_max())
     }
 
-    /// Makes an acknowledgement durable by itself.
-    async fn acknowledge(&self, owed: Owed) -> Result<(), PipelineError> {
-        let Acknowledgement { batch, at, http_status } = owed.word;
-        self.courier.ledger.call(move |ledger| ledger.acknowledge(batch, at, http_status)).await?;
-        self.count(&owed);
-        // An acknowledgement that was put off came when there were none, and says nothing of those that came since.
-        if self.lock().suspects > 0 {
+    async fn acknowledged(
+        &self,
+        batch: BatchId,
+        records: u32,
+        status: Option<u16>,
+    ) -> Result<(), PipelineError> {
+        self.courier.ledger.call(move |ledger| ledger.acknowledge(batch, now(), status)).await?;
+        let has_suspects = {
+            let mut state = self.lock();
+            state.report.records += u64::from(records);
+            state.report.batches += 1;
+            state.suspects > 0
+        };
+        if has_suspects {
             self.confirm_suspects().await?;
         }
         self.tell_progress(None).await
-    }
-
-    fn count(&self, owed: &Owed) {
-        let mut state = self.lock();
-        state.report.records += u64::from(owed.records);
-        state.report.batches += 1;
     }
 
     /// Keeps what an acknowledgement of so many bytes has taught.
@@ -384,5 +329,38 @@ impl<'a> Run<'a> {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a lane found when it looked for its next batch.
+struct Formed {
+    batch: Option<Batch>,
+    /// How many batches all lanes had formed before.
+    seen: u64,
+}
+
+/// Lets the ledger fill a batch's body while it chooses the records.
+struct Builder {
+    precision: Precision,
+    records_max: usize,
+    bytes_max: usize,
+    body: Body,
+}
+
+impl Builder {
+    fn new(precision: Precision, records_max: u32, bytes_max: usize) -> Self {
+        let records_max = records_max as usize;
+        Self { precision, records_max, bytes_max, body: Body::new(precision, records_max, bytes_max) }
+    }
+}
+
+impl ledger::BodyBuilder for Builder {
+    fn push(&mut self, change: &StatusChange) -> bool {
+        self.body.push(change)
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        let next = Body::new(self.precision, self.records_max, self.bytes_max);
+        std::mem::replace(&mut self.body, next).finish()
     }
 }

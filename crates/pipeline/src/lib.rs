@@ -23,7 +23,6 @@
 //! - [`ingest`]: row changes to ledger entries
 //! - `audit`: the table compared with what the dashboard was told; `throttle`: how fast the table may be read
 //! - [`courier`], `flush_run`, `lanes`, `delivery_attempts`: flush and backfill, batch by acknowledged batch
-//! - `formed`: a batch that was formed, and whose records it holds
 //! - `pace`, `hours`, `body_limit`, `waiting`: how fast, when, how large; and how long the endpoint takes
 //! - `delivery_loop`: when which of them leaves
 //! - [`schedule`], [`window`]: when
@@ -41,7 +40,6 @@ mod delivery_attempts;
 mod delivery_loop;
 mod error;
 mod flush_run;
-mod formed;
 mod health;
 mod hours;
 mod ingest;

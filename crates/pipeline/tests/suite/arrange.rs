@@ -1,21 +1,17 @@
 //! What every test needs: a ledger with a delta, a simulator, and a courier between them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
 use delivery::{Delivery, DeliveryConfig, Precision, RetryPolicy};
-use ledger::{
-    Captured, CapturedRows, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows, TableId,
-};
+use ledger::{Captured, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows, TableId};
 use normalizer::StatusChange;
 use pipeline::{Courier, DeliverySettings, FlushReport, GroupBy, Health, LedgerThread};
 use tablero::{Tablero, TableroConfig};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Desk {
@@ -32,6 +28,9 @@ impl Desk {
     }
 
     pub(crate) async fn facing(tablero: TableroConfig, change: impl FnOnce(&mut DeliverySettings)) -> Self {
+        // In memory where the system has such a folder: these tests are about deliveries, not about disks.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let mut settings = DeliverySettings {
             batch_records_max: 10,
             batch_bytes_max: 1_000_000,
@@ -51,7 +50,7 @@ impl Desk {
         };
         change(&mut settings);
         let tablero = Tablero::start(tablero).await.unwrap();
-        Self { dir: folder(), tablero, settings, next_moment: 1_750_000_000_000_000 }
+        Self { dir, tablero, settings, next_moment: 1_750_000_000_000_000 }
     }
 
     /// Commits `rounds` status changes of each of `requests` requests, round after round.
@@ -82,10 +81,11 @@ impl Desk {
         }
         let changes = captured.len() as u64;
         let ingest = Ingest {
-            captured: CapturedRows::pack(self.next_moment, &captured),
+            captured,
             rejected: Vec::new(),
             changes,
             position: Some(Position::new("0/1")),
+            captured_at: self.next_moment,
         };
         ledger.append(&[ingest]).unwrap();
     }
@@ -134,48 +134,6 @@ impl Desk {
         self.closed(courier).await;
     }
 
-    /// Flushes, and loses power: nothing becomes durable any more once the simulator has met so many POSTs, though the
-    /// courier goes on until `last` is over. Returns what is left of the ledger, or nothing when the flush ended before.
-    pub(crate) async fn flush_until_crash(
-        &self,
-        posts: usize,
-        last: impl Future<Output = ()>,
-    ) -> Option<TempDir> {
-        let thread = LedgerThread::start(self.ledger()).unwrap();
-        let courier = self.courier_of(thread.clone());
-        let (left, ledger) = (folder(), self.dir.path().to_owned());
-        let copy = left.path().to_owned();
-        let (freeze, frozen) = oneshot::channel();
-        let (thaw, thawed) = mpsc::channel::<()>();
-        let hold = move |_: &mut Ledger| {
-            for name in ["ledger.sqlite", "ledger.sqlite-wal"] {
-                fs::copy(ledger.join(name), copy.join(name)).unwrap();
-            }
-            freeze.send(()).unwrap();
-            assert!(thawed.recv().is_err(), "it is thawed by letting go");
-            Ok(())
-        };
-        let crash = async {
-            self.tablero.wait_for_requests(posts).await;
-            tokio::select! {
-                held = thread.call(hold) => panic!("the ledger was not held: {held:?}"),
-                () = async { frozen.await.unwrap(); last.await } => {}
-            }
-        };
-        let has_crashed = tokio::select! {
-            report = courier.flush(&|_| {}) => { report.unwrap(); false }
-            () = crash => true,
-        };
-        drop((thaw, thread));
-        self.closed(courier).await;
-        has_crashed.then_some(left)
-    }
-
-    /// Goes on with what a crash has left of the ledger.
-    pub(crate) fn go_on_with(&mut self, left: TempDir) {
-        self.dir = left;
-    }
-
     /// Delivers the backfill.
     pub(crate) async fn backfill(&self) -> FlushReport {
         let courier = self.courier();
@@ -185,10 +143,6 @@ impl Desk {
     }
 
     fn courier(&self) -> Courier {
-        self.courier_of(LedgerThread::start(self.ledger()).unwrap())
-    }
-
-    fn courier_of(&self, thread: LedgerThread) -> Courier {
         let config = DeliveryConfig {
             url: self.tablero.url(),
             headers: Vec::new(),
@@ -200,6 +154,7 @@ impl Desk {
             timestamps: Precision::Micros,
         };
         let delivery = Arc::new(Delivery::new(config).unwrap());
+        let thread = LedgerThread::start(self.ledger()).unwrap();
         let stop = CancellationToken::new();
         Courier::new(thread, delivery, self.settings.clone(), Health::default(), stop)
     }
@@ -214,7 +169,7 @@ impl Desk {
 
     /// Each request's statuses in the order in which they were stored; a batch that came again counts once.
     pub(crate) fn stored(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut seen = HashSet::new();
+        let mut seen = std::collections::HashSet::new();
         let mut stored: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for batch in self.tablero.received().iter().filter(|batch| seen.insert(batch.body.clone())) {
             for record in batch.records() {
@@ -224,35 +179,8 @@ impl Desk {
         stored
     }
 
-    /// How many batches were stored again.
-    pub(crate) fn repeated_batches(&self) -> usize {
-        let received = self.tablero.received();
-        let distinct: HashSet<_> = received.iter().map(|batch| &batch.body).collect();
-        received.len() - distinct.len()
-    }
-
-    /// That no request met an earlier batch again after a later one: a repeat comes before anything newer.
-    pub(crate) fn repeats_are_no_news(&self) {
-        let mut numbers = HashMap::new();
-        let mut newest = BTreeMap::new();
-        for batch in self.tablero.received() {
-            let next = numbers.len();
-            let number = *numbers.entry(batch.body.clone()).or_insert(next);
-            for record in batch.records() {
-                let before = newest.insert(record.request_id.clone(), number).unwrap_or(number);
-                assert!(before <= number, "{}: batch {number} after batch {before}", record.request_id);
-            }
-        }
-    }
-
     /// What `captured` has committed, in the shape of [`Desk::stored`].
     pub(crate) fn expected(requests: u32, rounds: u8) -> BTreeMap<String, Vec<u8>> {
         (0..requests).map(|request| (format!("R{request}"), (1..=rounds).collect())).collect()
     }
-}
-
-/// In memory where the system has such a folder: these tests are about deliveries, not about disks.
-fn folder() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
 }

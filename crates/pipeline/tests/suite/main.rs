@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod arrange;
 #[cfg(test)]
-mod crashes;
-#[cfg(test)]
 mod lanes;
 #[cfg(test)]
 mod manners;
