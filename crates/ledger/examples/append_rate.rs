@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Text, Transaction};
 use ledger::{
-    Acknowledgement, BodyBuilder, Captured, CapturedRows, CopyKind, Entry, FlushKind, FlushResult, Ingest,
-    Ledger, Limits, NewCopy, Shard, StagedPage, StagedRows,
+    BodyBuilder, Captured, CapturedRows, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, Limits,
+    NewCopy, Shard, StagedPage, StagedRows,
 };
 use normalizer::StatusChange;
 
@@ -121,8 +121,8 @@ fn flush(ledger: &mut Ledger, kind: FlushKind) -> Result<Spent, Box<dyn Error>> 
     let flush = ledger.start_flush(kind, false, START_AT)?;
     let mut next = spent.during(|| ledger.form_batch(flush.id, limits(&mut body)))?;
     while let Some(batch) = next {
-        let word = Acknowledgement { batch: batch.id, at: START_AT, http_status: Some(201) };
-        next = spent.during(|| ledger.acknowledge_and_form(&word, limits(&mut body)))?;
+        spent.during(|| ledger.acknowledge(batch.id, START_AT, Some(201)))?;
+        next = spent.during(|| ledger.form_batch(flush.id, limits(&mut body)))?;
     }
     ledger.finish_flush(flush.id, FlushResult::Acknowledged, None, START_AT)?;
     Ok(spent)

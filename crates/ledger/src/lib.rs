@@ -120,4 +120,3 @@ pub use table_counts::TableCounts;
 pub use table_id::TableId;
 pub use tally::Tallies;
 pub use unjoined::{Unjoined, UnjoinedRows};
-pub use verdict::Acknowledgement;

@@ -9,20 +9,8 @@ use crate::backfill::Difference;
 use crate::batch::{self, Batch, BatchId, BodyBuilder, Draft, Item, StoredBatch};
 use crate::error::LedgerError;
 use crate::flush::FlushId;
-use crate::form::{self, Limits};
 use crate::ledger::Ledger;
 use crate::queries::Queries;
-
-/// The dashboard's word that it has a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledgement {
-    /// The batch.
-    pub batch: BatchId,
-    /// When the word came, in microseconds since the epoch.
-    pub at: i64,
-    /// The answer's HTTP status.
-    pub http_status: Option<u16>,
-}
 
 impl Ledger {
     /// Notes a failed attempt; the batch stays as it is.
@@ -60,25 +48,7 @@ impl Ledger {
         now: i64,
         http_status: Option<u16>,
     ) -> Result<(), LedgerError> {
-        let acknowledgement = Acknowledgement { batch, at: now, http_status };
-        self.write("note an acknowledgement", |transaction| {
-            acknowledge(transaction, &acknowledgement).map(|_| ())
-        })
-    }
-
-    /// Notes that the dashboard has a batch and forms another one of the same flush, in one commit.
-    ///
-    /// # Errors
-    /// As [`Ledger::acknowledge`] and [`Ledger::form_batch`].
-    pub fn acknowledge_and_form(
-        &mut self,
-        acknowledgement: &Acknowledgement,
-        limits: Limits<'_>,
-    ) -> Result<Option<Batch>, LedgerError> {
-        self.write("note an acknowledgement and form a batch", |transaction| {
-            let flush = acknowledge(transaction, acknowledgement)?;
-            form::form(transaction, flush, limits)
-        })
+        self.write("note an acknowledgement", |transaction| acknowledge(transaction, batch, now, http_status))
     }
 
     /// Cuts a batch into halves that take its place; more than two when the builder takes less than a half.
@@ -179,10 +149,15 @@ impl Queries {
 }
 
 /// Returns the flush that sent the batch.
-fn acknowledge(transaction: &Transaction<'_>, word: &Acknowledgement) -> Result<FlushId, LedgerError> {
-    let stored = StoredBatch::find(transaction, word.batch)?;
+fn acknowledge(
+    transaction: &Transaction<'_>,
+    batch: BatchId,
+    now: i64,
+    http_status: Option<u16>,
+) -> Result<(), LedgerError> {
+    let stored = StoredBatch::find(transaction, batch)?;
     if stored.state == batch::ACKNOWLEDGED {
-        return Ok(stored.flush);
+        return Ok(());
     }
     let stored = stored.require_undecided()?;
     decide(transaction, stored.id, batch::ACKNOWLEDGED)?;
@@ -191,7 +166,7 @@ fn acknowledge(transaction: &Transaction<'_>, word: &Acknowledgement) -> Result<
             "UPDATE batch SET acknowledged_at = ?2, http_status = ?3, attempts = attempts + 1, code = NULL, \
              first_sent_at = coalesce(first_sent_at, created_at) WHERE id = ?1",
         )?
-        .execute(params![stored.id, word.at, word.http_status])?;
+        .execute(params![stored.id, now, http_status])?;
     transaction
         .prepare_cached(
             "UPDATE flush SET records = records + ?2, batches = batches + 1, attempts = attempts + 1 WHERE id = ?1",
@@ -201,8 +176,7 @@ fn acknowledge(transaction: &Transaction<'_>, word: &Acknowledgement) -> Result<
         sending: -records,
         acknowledged: records,
         ..Difference::default()
-    })?;
-    Ok(stored.flush)
+    })
 }
 
 /// The outcome of a batch is known: its bytes are not needed any longer.

@@ -1,8 +1,6 @@
 //! Batches: what they hold, what becomes of them, and what a repeat looks like.
 
-use ledger::{
-    Acknowledgement, BodyBuilder, FlushKind, FlushResult, LedgerErrorKind, LifeState, Limits, Shard,
-};
+use ledger::{BodyBuilder, FlushKind, FlushResult, LedgerErrorKind, LifeState};
 use normalizer::StatusChange;
 
 use crate::arrange::{Desk, EVER, Lines, NOW, candidate, change, lines, record};
@@ -183,23 +181,6 @@ fn what_a_failed_flush_left_goes_first_with_the_next_one() {
     assert_eq!((last.records, last.batches), (9, 3));
     let flushes = desk.ledger.flushes(10).unwrap();
     assert_eq!(flushes.iter().map(|flush| flush.records).collect::<Vec<_>>(), [9, 0]);
-}
-
-#[test]
-fn an_acknowledgement_and_a_further_batch_are_one_commit() {
-    let mut desk = Desk::new();
-    eight(&mut desk);
-    let flush = desk.start(FlushKind::Delta);
-    let mut sent = Vec::new();
-    let mut next = desk.next(flush);
-    while let Some(batch) = next {
-        sent.extend(lines(&batch));
-        let word = Acknowledgement { batch: batch.id, at: NOW, http_status: Some(201) };
-        let limits = Limits { builder: &mut Lines::default(), max_records: 3, shard: Shard::ALL, now: NOW };
-        next = desk.ledger.acknowledge_and_form(&word, limits).unwrap();
-    }
-    assert_eq!(sent.len(), 8);
-    assert_eq!(desk.ledger.delta().unwrap().records, 0);
 }
 
 #[test]

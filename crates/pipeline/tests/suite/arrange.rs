@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use change::{Checkpoint, Position, ServerIdentity, Transaction};
 use delivery::{Delivery, DeliveryConfig, Precision, RetryPolicy};
-use ledger::{Captured, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows, TableId};
+use ledger::{
+    Captured, CapturedRows, CopyKind, Entry, Ingest, Ledger, NewCopy, StagedPage, StagedRows, TableId,
+};
 use normalizer::StatusChange;
 use pipeline::{Courier, DeliverySettings, FlushReport, GroupBy, Health, LedgerThread};
 use tablero::{Tablero, TableroConfig};
@@ -81,11 +83,10 @@ impl Desk {
         }
         let changes = captured.len() as u64;
         let ingest = Ingest {
-            captured,
+            captured: CapturedRows::pack(self.next_moment, &captured),
             rejected: Vec::new(),
             changes,
             position: Some(Position::new("0/1")),
-            captured_at: self.next_moment,
         };
         ledger.append(&[ingest]).unwrap();
     }
