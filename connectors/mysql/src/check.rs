@@ -3,9 +3,8 @@
 //! No finding keeps another from being made: an operator mends the server once, not once per finding.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 
-use change::{Finding, Inspection, Row, Scope, SourceError, SourceErrorKind, TableScope};
+use change::{Finding, Inspection, Row, Scope, SourceError, TableScope};
 
 use crate::catalog::{self, Kind, Lookup, Table};
 use crate::config::MysqlConfig;
@@ -38,14 +37,18 @@ struct Subject<'a> {
 pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
-        inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
+        inspection.findings.push(Finding::refused(
+            "configuration",
+            "the connector cannot start with it",
+            &error,
+        ));
         return inspection;
     }
     let mut connection = match Connection::open(config) {
         Ok(connection) => connection,
         Err(error) => {
             let why = "without a connection nothing is captured, and nothing else can be checked";
-            inspection.findings.push(refusal("connection", why, &error));
+            inspection.findings.push(Finding::refused("connection", why, &error));
             return inspection;
         }
     };
@@ -60,7 +63,7 @@ pub(crate) fn inspect(config: &MysqlConfig, scope: &Scope, sample_rows: u32) -> 
             let subject = Subject { config, scope, server: &server, rights: &rights, account: &account };
             look(&subject, &mut connection, sample_rows, &mut inspection);
         }
-        Err(error) => inspection.findings.push(unanswered("server", &error)),
+        Err(error) => inspection.findings.push(Finding::unanswered("server", &error)),
     }
     connection.terminate();
     inspection
@@ -149,7 +152,7 @@ fn end_of_log(
     match log_end(connection) {
         Ok(end) => Some(end),
         Err(error) => {
-            findings.push(unanswered("log_end", &error));
+            findings.push(Finding::unanswered("log_end", &error));
             None
         }
     }
@@ -170,7 +173,7 @@ fn look_at_table(
         Ok(Lookup::Absent { database, name, similar }) => {
             add(findings, "table", table::absent(subject, scope, (database, name), similar));
         }
-        Err(error) => findings.push(unanswered("table", error)),
+        Err(error) => findings.push(Finding::unanswered("table", error)),
     }
     let Some(table) = looked.fit() else { return Vec::new() };
     findings.extend(columns::findings(subject, table));
@@ -181,7 +184,7 @@ fn look_at_table(
         add(findings, "foreign_key", foreign_key::findings(connection, (scope, table)));
     }
     sample::read(connection, table, sample_rows).unwrap_or_else(|error| {
-        findings.push(unanswered("sample", &error));
+        findings.push(Finding::unanswered("sample", &error));
         Vec::new()
     })
 }
@@ -191,57 +194,13 @@ fn parents(connection: &mut Connection, (scope, table): (&TableScope, &Table)) -
     if scope.parent_keys.is_empty() {
         return None;
     }
-    Some(match catalog::expect_parents(connection, (scope, table)) {
-        Ok(()) => Finding::pass(
-            "parent_key",
-            format!("a unique index keeps the parents in {} apart", table.quoted()),
-        ),
-        Err(error) if error.kind() == SourceErrorKind::Schema => {
-            let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
-            refusal("parent_key", why, &error)
-        }
-        Err(error) => unanswered("parent_key", &error),
-    })
+    let asked = catalog::expect_parents(connection, (scope, table));
+    Some(Finding::of_parents(&table.quoted(), asked))
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {
     match found {
         Ok(found) => findings.extend(found),
-        Err(error) => findings.push(unanswered(code, &error)),
+        Err(error) => findings.push(Finding::unanswered(code, &error)),
     }
-}
-
-/// A finding for what the server refused.
-fn refusal(code: &'static str, why: &str, error: &SourceError) -> Finding {
-    let finding = Finding::error(code, full_text(error), why);
-    match error.hint() {
-        Some(hint) => finding.mended_by(hint),
-        None => finding,
-    }
-}
-
-/// A finding for what could not be found out. A missing right is no less serious than what it hides.
-fn unanswered(code: &'static str, error: &SourceError) -> Finding {
-    let why = match error.kind() {
-        SourceErrorKind::Unreachable | SourceErrorKind::Busy => {
-            "this could not be checked now: run the check again"
-        }
-        _ => "this could not be checked, and may hide what stands in the way",
-    };
-    refusal(code, why, error)
-}
-
-/// An error with its causes, for a reader who sees no chain.
-fn full_text(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -2,9 +2,7 @@
 //!
 //! No finding keeps another from being made: an operator mends the server once, not once per finding.
 
-use std::error::Error;
-
-use change::{Finding, Inspection, Row, Scope, SourceError, SourceErrorKind, TableScope};
+use change::{Finding, Inspection, Row, Scope, SourceError, TableScope};
 
 use crate::catalog::{self, Lookup, Table};
 use crate::config::PostgresConfig;
@@ -30,14 +28,18 @@ struct Subject<'a> {
 pub(crate) async fn inspect(config: &PostgresConfig, scope: &Scope, sample_rows: u32) -> Inspection {
     let mut inspection = Inspection::default();
     if let Err(error) = config.validate() {
-        inspection.findings.push(refusal("configuration", "the connector cannot start with it", &error));
+        inspection.findings.push(Finding::refused(
+            "configuration",
+            "the connector cannot start with it",
+            &error,
+        ));
         return inspection;
     }
     let session = match session::connect(config).await {
         Ok(session) => session,
         Err(error) => {
             let why = "without a connection nothing is captured, and nothing else can be checked";
-            inspection.findings.push(refusal("connection", why, &error));
+            inspection.findings.push(Finding::refused("connection", why, &error));
             return inspection;
         }
     };
@@ -48,7 +50,7 @@ pub(crate) async fn inspect(config: &PostgresConfig, scope: &Scope, sample_rows:
     let server = match server::ask(&session).await {
         Ok(server) => server,
         Err(error) => {
-            inspection.findings.push(unanswered("server", &error));
+            inspection.findings.push(Finding::unanswered("server", &error));
             return inspection;
         }
     };
@@ -89,7 +91,7 @@ async fn look_at_table(
             return nothing;
         }
         Err(error) => {
-            findings.push(unanswered("table", &error));
+            findings.push(Finding::unanswered("table", &error));
             return nothing;
         }
     };
@@ -106,7 +108,7 @@ async fn look_at_table(
             (Some(table), rows)
         }
         Err(error) => {
-            findings.push(unanswered("sample", &error));
+            findings.push(Finding::unanswered("sample", &error));
             (Some(table), Vec::new())
         }
     }
@@ -117,62 +119,13 @@ async fn parents(session: &Session, (scope, table): (&TableScope, &Table)) -> Op
     if scope.parent_keys.is_empty() {
         return None;
     }
-    Some(match catalog::expect_parents(session, (scope, table)).await {
-        Ok(()) => Finding::pass(
-            "parent_key",
-            format!("a unique index keeps the parents in {} apart", table.quoted()),
-        ),
-        Err(error) if error.kind() == SourceErrorKind::Schema => {
-            let why = "a row could have two parents, and chance would say which one is reported: capture does not start";
-            refusal("parent_key", why, &error)
-        }
-        Err(error) => unanswered("parent_key", &error),
-    })
+    let asked = catalog::expect_parents(session, (scope, table)).await;
+    Some(Finding::of_parents(&table.quoted(), asked))
 }
 
 fn add(findings: &mut Vec<Finding>, code: &'static str, found: Result<Vec<Finding>, SourceError>) {
     match found {
         Ok(found) => findings.extend(found),
-        Err(error) => findings.push(unanswered(code, &error)),
+        Err(error) => findings.push(Finding::unanswered(code, &error)),
     }
-}
-
-/// A finding for what the server refused.
-fn refusal(code: &'static str, why: &str, error: &SourceError) -> Finding {
-    let finding = Finding::error(code, full_text(error), why);
-    match error.hint() {
-        Some(hint) => finding.mended_by(hint),
-        None => finding,
-    }
-}
-
-/// A finding for what could not be found out. A missing right is no less serious than what it hides.
-fn unanswered(code: &'static str, error: &SourceError) -> Finding {
-    let why = match error.kind() {
-        SourceErrorKind::Unreachable | SourceErrorKind::Busy => {
-            "this could not be checked now: run the check again"
-        }
-        _ => "this could not be checked, and may hide what stands in the way",
-    };
-    refusal(code, why, error)
-}
-
-/// An error with its causes, for a reader who sees no chain.
-fn full_text(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        // The server's own message is part of ours already, and the library's words add nothing to it.
-        if !text.contains(&more)
-            && more != "db error"
-            && !more.starts_with("ERROR: ")
-            && !more.starts_with("FATAL: ")
-        {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -32,8 +32,11 @@ pub(crate) async fn statements(
     let mut client = match Client::open(config).await {
         Ok(client) => client,
         Err(error) => {
-            let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
-            return everything(config, scope, (place, &format!("the server could not be asked ({error})")));
+            return everything(
+                config,
+                scope,
+                (place_of(config), &format!("the server could not be asked ({error})")),
+            );
         }
     };
     let server = server::ask(&mut client).await?;
@@ -302,6 +305,11 @@ fn everything(
     Ok(statements)
 }
 
+/// Where a server that could not be asked is, as its name tells.
+fn place_of(config: &SqlServerConfig) -> Place<'_> {
+    if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) }
+}
+
 /// Whether a server that could not be asked is one of Azure SQL Database, as its name tells. A managed instance has one
 /// more part in its name, and is a server like others
 /// (<https://learn.microsoft.com/en-us/azure/azure-sql/database/connectivity-architecture>).
@@ -384,7 +392,7 @@ mod tests {
     }
 
     fn script(config: &SqlServerConfig, column: &str) -> String {
-        let place = if is_azure(&config.host) { Place::Azure } else { Place::Server(&config.database) };
+        let place = place_of(config);
         let statements = everything(config, &scope(column).into(), (place, "nobody answers")).unwrap();
         assert!(statements.first().unwrap().why.contains("nobody answers"));
         let all: Vec<String> = statements.into_iter().map(|statement| statement.sql).collect();

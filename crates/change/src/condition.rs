@@ -1,7 +1,7 @@
 //! Which rows of a table count: a condition on columns, as a tree.
 //!
 //! The product judges rows by it itself, so that log and copy are judged alike. A connector may use it to spare the
-//! server rows that do not count, and must then never leave out one that does: see [`Condition::sql`].
+//! server rows that do not count, and must then never leave out one that does: see [`crate::Dialect`].
 
 /// A condition on a row's columns, with SQL's three-valued logic: a row counts where it is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub enum Literal {
 
 /// One test of a condition, after every NOT has been carried down to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Test<'a> {
+pub(crate) enum Test<'a> {
     /// A column's value stands in this relation to a literal.
     Compare(&'a str, Operator, &'a Literal),
     /// A column's value is, or is none, of these.
@@ -127,8 +127,7 @@ impl Condition {
     /// SQL that holds for every row for which the condition holds, and perhaps for more; `None` where nothing can be
     /// left out. `render` writes one test, or returns `None` where the server could judge it more strictly than the
     /// product does: by its collation, its padding, or a type that does not fit the literal.
-    #[must_use]
-    pub fn sql(&self, render: &dyn Fn(Test<'_>) -> Option<String>) -> Option<String> {
+    pub(crate) fn sql(&self, render: &dyn Fn(Test<'_>) -> Option<String>) -> Option<String> {
         self.write(false, render)
     }
 

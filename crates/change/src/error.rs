@@ -91,6 +91,16 @@ impl SourceError {
         self
     }
 
+    /// The refusal of a parent table of which a row could have two: no unique index consists of some of the joined
+    /// `columns` only, and `mend` is the statement that makes one. All are quoted as the engine quotes.
+    #[must_use]
+    pub fn parents_alike(table: &str, columns: &str, mend: &str) -> Self {
+        let context = format!(
+            "rows are joined to {table} by ({columns}), and no unique index of it consists of these columns only"
+        );
+        Self::new(SourceErrorKind::Schema, context).with_hint(mend)
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> SourceErrorKind {
@@ -116,6 +126,23 @@ impl Error for SourceError {
     }
 }
 
+/// An error with its causes in one line, for a reader who sees no chain.
+#[must_use]
+pub fn full_text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        // Some libraries repeat their cause in their own message; once is enough.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +160,6 @@ mod tests {
             .caused_by("connection refused");
         assert_eq!(error.to_string(), "connect to 127.0.0.1:1");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
+        assert_eq!(full_text(&error), "connect to 127.0.0.1:1: connection refused");
     }
 }

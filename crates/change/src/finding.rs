@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::{SourceError, SourceErrorKind, full_text};
+
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -55,6 +57,43 @@ impl Finding {
     #[must_use]
     pub fn error(code: &'static str, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self { code, severity: Severity::Error, what: what.into(), why: why.into(), mend: None }
+    }
+
+    /// What the server or the configuration refused; `why` is what that means for the data.
+    #[must_use]
+    pub fn refused(code: &'static str, why: &str, error: &SourceError) -> Self {
+        let finding = Self::error(code, full_text(error), why);
+        match error.hint() {
+            Some(hint) => finding.mended_by(hint),
+            None => finding,
+        }
+    }
+
+    /// What could not be found out. A missing right is no less serious than what it hides.
+    #[must_use]
+    pub fn unanswered(code: &'static str, error: &SourceError) -> Self {
+        let why = match error.kind() {
+            SourceErrorKind::Unreachable | SourceErrorKind::Busy => {
+                "this could not be checked now: run the check again"
+            }
+            _ => "this could not be checked, and may hide what stands in the way",
+        };
+        Self::refused(code, why, error)
+    }
+
+    /// Whether one row at most of `table` is the parent of another table's row, after the catalogue was asked.
+    #[must_use]
+    pub fn of_parents(table: &str, asked: Result<(), SourceError>) -> Self {
+        let code = "parent_key";
+        match asked {
+            Ok(()) => Self::pass(code, format!("a unique index keeps the parents in {table} apart")),
+            Err(error) if error.kind() == SourceErrorKind::Schema => {
+                let why = "a row could have two parents, and chance would say which one is reported: capture does not \
+                           start";
+                Self::refused(code, why, &error)
+            }
+            Err(error) => Self::unanswered(code, &error),
+        }
     }
 
     /// The same finding with the command that mends it.

@@ -8,6 +8,7 @@
 //! - [`position`]: how far a log has been read, and on which server
 //! - [`record`]: changes, transactions, batches, incidents
 //! - [`condition`]: which rows of a table count
+//! - [`dialect`]: the same in an engine's SQL, so that copies leave out what does not count
 //! - [`finding`]: what `check` reports
 //! - [`error`]: what went wrong, apart from what to do about it
 //! - [`nearest`]: which existing names the operator may have meant
@@ -15,6 +16,7 @@
 //! - [`source`]: the traits of the seam
 
 pub mod condition;
+pub mod dialect;
 pub mod error;
 pub mod finding;
 pub mod nearest;
@@ -24,8 +26,9 @@ pub mod source;
 pub mod table_name;
 pub mod value;
 
-pub use condition::{Condition, Literal, Operator, Test};
-pub use error::{BoxError, Retry, SourceError, SourceErrorKind};
+pub use condition::{Condition, Literal, Operator};
+pub use dialect::{Dialect, copied_rows};
+pub use error::{BoxError, Retry, SourceError, SourceErrorKind, full_text};
 pub use finding::{Finding, Removal, Severity, Statement};
 pub use position::{Checkpoint, Position, ServerIdentity};
 pub use record::{Batch, Change, Incident, Operation, Transaction};

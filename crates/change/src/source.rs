@@ -45,7 +45,7 @@ pub struct TableScope {
     /// Leaves out of snapshots what is older; only a coarse filter, to be polite.
     pub since: Option<Since>,
     /// Which rows count, by columns among `columns`. Snapshots may leave out rows that do not, as far as the server
-    /// judges them as [`Condition::sql`] asks; the log is read whole.
+    /// judges them as [`crate::Dialect`] asks; the log is read whole.
     pub condition: Option<Condition>,
     /// By which columns rows of other tables find theirs in this one, each list among `columns`. No two rows may hold
     /// the same in them, and a unique index must see to that: otherwise nothing is captured.

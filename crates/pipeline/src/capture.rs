@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use change::{Beginning, Begun, Checkpoint, Retry, Source, SourceError, SourceErrorKind};
+use change::{Beginning, Begun, Checkpoint, Retry, Source, SourceError, SourceErrorKind, full_text};
 use chrono::Utc;
 use ledger::{CopyId, CopyKind, Declared, GapFound, NewCopy, TableId};
 use tokio::sync::{Notify, watch};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copier::Copier;
 use crate::error::PipelineError;
-use crate::health::{Health, SourceState, describe};
+use crate::health::{Health, SourceState};
 use crate::ledger_thread::LedgerThread;
 use crate::pulse::{BEAT_EVERY, Pulse};
 use crate::room::Room;
@@ -73,7 +73,7 @@ impl<S: Source> Capture<S> {
             }
         };
         if let Err(error) = &result {
-            self.health.update(|inner| inner.last_error = Some(describe(error)));
+            self.health.update(|inner| inner.last_error = Some(full_text(error)));
         }
         self.health.set_state(SourceState::Stopped);
         result
@@ -121,14 +121,14 @@ impl<S: Source> Capture<S> {
             tracing::warn!(
                 pause_seconds = pause.as_secs_f64(),
                 "capture interrupted, trying again: {}",
-                describe(&error)
+                full_text(&error)
             );
             tokio::time::sleep(*pause).await;
             *pause = (*pause * 2).min(PAUSE_MAX);
         } else {
             self.health.set_state(SourceState::Stopped);
             let what =
-                format!("capture is stopped; the database keeps its log meanwhile: {}", describe(&error));
+                format!("capture is stopped; the database keeps its log meanwhile: {}", full_text(&error));
             self.health.raise("capture_stopped", what, error.hint().map(str::to_owned));
             tokio::time::sleep(PAUSE_OPERATOR).await;
         }
@@ -284,7 +284,7 @@ impl<S: Source> Capture<S> {
     }
 
     async fn record_gap(&self, error: &SourceError) -> Result<(), PipelineError> {
-        let reason = describe(error);
+        let reason = full_text(error);
         let what = format!(
             "the database's log was lost after our position ({reason}); the table is being compared with what is known, and what differs will be sent; statuses passed through meanwhile cannot be known"
         );
@@ -316,7 +316,7 @@ impl<S: Source> Capture<S> {
                 let Some(checkpoint) = ledger.call(|ledger| ledger.checkpoint()).await? else { continue };
                 match source.retention(&checkpoint.position).await {
                     Ok(retention) => health.update(|inner| inner.retention = retention),
-                    Err(error) => tracing::debug!("retention is not known: {}", describe(&error)),
+                    Err(error) => tracing::debug!("retention is not known: {}", full_text(&error)),
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use change::full_text;
 use chrono::{DateTime, Utc};
 use ledger::{BackfillState, FlushKind};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::courier::{Courier, DeliveryProgress, FlushReport, FlushResult};
 use crate::error::PipelineError;
-use crate::health::{Health, describe};
+use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
 use crate::schedule::Schedule;
 
@@ -176,7 +177,7 @@ impl DeliveryLoop {
                 report.waiting_until
             }
             Err(error) => {
-                self.health.raise("flush", describe(&error), error.hint());
+                self.health.raise("flush", full_text(&error), error.hint());
                 None
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use change::{Retention, SourceError};
+use change::{Retention, SourceError, full_text};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -141,7 +141,7 @@ impl Health {
     }
 
     pub(crate) fn source_failed(&self, error: &SourceError) {
-        let told = describe(error);
+        let told = full_text(error);
         self.update(|inner| {
             inner.last_error = Some(told);
             inner.caught_up = false;
@@ -172,21 +172,6 @@ impl Health {
         // A panic while the lock was held leaves plain values behind, which stay usable.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error with its causes, one line.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !told.contains(&text) {
-            told.push_str(": ");
-            told.push_str(&text);
-        }
-        cause = inner.source();
-    }
-    told
 }
 
 #[cfg(test)]

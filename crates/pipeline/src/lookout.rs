@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use change::Retention;
+use change::{Retention, full_text};
 use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{FlushKind, FlushResult, Ledger, LedgerError, QuarantineCounts};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::courier::raise_quarantine;
 use crate::delivery_loop::NOTE_SCHEDULED_FROM;
 use crate::error::PipelineError;
-use crate::health::{Health, Inner, SourceState, describe};
+use crate::health::{Health, Inner, SourceState};
 use crate::ledger_thread::LedgerThread;
 use crate::schedule::Schedule;
 use crate::settings::LookoutSettings;
@@ -73,7 +73,7 @@ impl Lookout {
         let mut well_at = None;
         loop {
             if let Err(error) = self.look(&mut well_at).await {
-                self.health.raise("ledger", describe(&error), error.hint());
+                self.health.raise("ledger", full_text(&error), error.hint());
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use change::full_text;
 use chrono::Utc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::PipelineError;
-use crate::health::{Health, describe};
+use crate::health::Health;
 use crate::ledger_thread::LedgerThread;
 use crate::room::Room;
 use crate::settings::UpkeepSettings;
@@ -67,7 +68,7 @@ impl Upkeep {
                 _ = measure.tick() => self.measure().await,
             };
             if let Err(error) = result {
-                self.health.raise("ledger", describe(&error), error.hint());
+                self.health.raise("ledger", full_text(&error), error.hint());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Whether the server sees to it that no two rows are alike in some columns.
 
-use change::{SourceError, SourceErrorKind, TableScope};
+use change::{SourceError, TableScope};
 
 use super::Table;
 use crate::name::{quote_ident, quote_literal};
@@ -40,14 +40,9 @@ pub(crate) fn expect_parents(
 ) -> Result<(), SourceError> {
     for key in &scope.parent_keys {
         if unique_index(connection, table, key.iter().map(String::as_str))?.is_none() {
-            let columns: Vec<String> = key.iter().map(|column| quote_ident(column)).collect();
-            let columns = columns.join(", ");
-            let context = format!(
-                "rows are joined to {} by ({columns}), and no unique index of it consists of these columns only",
-                table.quoted()
-            );
-            return Err(SourceError::new(SourceErrorKind::Schema, context)
-                .with_hint(format!("ALTER TABLE {} ADD UNIQUE ({columns})", table.quoted())));
+            let columns = key.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
+            let mend = format!("ALTER TABLE {} ADD UNIQUE ({columns})", table.quoted());
+            return Err(SourceError::parents_alike(&table.quoted(), &columns, &mend));
         }
     }
     Ok(())

@@ -1,98 +1,65 @@
-//! Which rows a copy leaves out: the old ones, and those that do not count.
+//! How a copy's condition is written for MySQL and MariaDB.
 
-use change::{Days, Literal, Operator, TableScope, Test};
+use change::{Dialect, Literal, Operator};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
 use crate::value_text::Kind;
 
-/// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
-pub(super) fn filter(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
-    let days = [since(columns, scope), within(columns, scope, opened)];
-    let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
-}
-
-/// Leaves out what was opened before the day, as far as the column can be compared with a day. Rows whose day is no
-/// day stay in: they are told to the operator, and years before 1000 stand for all of those
-/// (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
-fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
-    let column = opening(columns, scope)?;
-    let first = day(scope.since.as_ref()?.day);
-    Some(format!("({column} >= {first} OR {})", no_day(&column)))
-}
-
-/// Leaves out what was opened on other days, likewise.
-fn within(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
-    let spans: Vec<String> = opened
-        .iter()
-        .map(|days| format!("({column} >= {} AND {column} < {})", day(days.first), day(days.end)))
-        .collect();
-    Some(format!("({} OR {})", spans.join(" OR "), no_day(&column)))
-}
-
-/// The quoted column of the opening, if it can be compared with a day.
-fn opening(columns: &[Column], scope: &TableScope) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
-    columns.iter().find(is_time).map(|column| quote_ident(&column.name))
-}
-
-fn day(day: i32) -> String {
-    format!("DATE '1970-01-01' + INTERVAL {day} DAY")
-}
-
-fn no_day(column: &str) -> String {
-    format!("{column} < DATE '1000-01-01' OR {column} IS NULL")
-}
-
-/// Writes a test where the server judges it as the product does, or less strictly.
+/// The columns of the table, to be compared as the server does.
 ///
 /// Equal texts are equal under every collation; which texts differ, and what comes before what, is the collation's
 /// business and not asked (<https://dev.mysql.com/doc/refman/8.4/en/charset-collation-effect.html>).
-fn write(columns: &[Column], test: Test<'_>) -> Option<String> {
-    let found = |name: &str| columns.iter().find(|column| column.name == name);
-    match test {
-        Test::Null { column, negated } => {
-            let not = if negated { "NOT " } else { "" };
-            found(column).map(|column| format!("{} IS {not}NULL", quote_ident(&column.name)))
-        }
-        Test::Compare(column, operator, literal) => {
-            let column = found(column)?;
-            let right = right(column, operator, literal)?;
-            Some(format!("{} {} {right}", quote_ident(&column.name), operator.as_str()))
-        }
-        Test::In { column, literals, negated } => {
-            let column = found(column)?;
-            let (operator, not) = if negated { (Operator::NotEqual, "NOT ") } else { (Operator::Equal, "") };
-            let list: Option<Vec<String>> =
-                literals.iter().map(|literal| right(column, operator, literal)).collect();
-            Some(format!("{} {not}IN ({})", quote_ident(&column.name), list?.join(", ")))
-        }
+pub(super) struct Columns<'a>(pub(super) &'a [Column]);
+
+impl Columns<'_> {
+    fn find(&self, name: &str) -> Option<&Column> {
+        self.0.iter().find(|column| column.name == name)
     }
 }
 
-/// The literal as the column's type takes it; `None` where the server would not judge as the product does.
-fn right(column: &Column, operator: Operator, literal: &Literal) -> Option<String> {
-    let is_text = column.charset.is_some() && column.kind() == Ok(Kind::Text);
-    let is_number = matches!(column.kind(), Ok(Kind::Int | Kind::Decimal));
-    // A letter that the column's character set lacks would be an error to the server.
-    let is_known = |text: &str| text.is_ascii() || column.charset.as_deref() == Some("utf8mb4");
-    match literal {
-        Literal::Text(text) if is_text && operator == Operator::Equal && is_known(text) => {
-            Some(quote_literal(text))
+impl Dialect for Columns<'_> {
+    fn quoted(&self, column: &str) -> Option<String> {
+        self.find(column).map(|column| quote_ident(&column.name))
+    }
+
+    fn left(&self, column: &str, _operator: Operator) -> Option<String> {
+        self.quoted(column)
+    }
+
+    fn right(&self, column: &str, operator: Operator, literal: &Literal) -> Option<String> {
+        let column = self.find(column)?;
+        let is_text = column.charset.is_some() && column.kind() == Ok(Kind::Text);
+        let is_number = matches!(column.kind(), Ok(Kind::Int | Kind::Decimal));
+        // A letter that the column's character set lacks would be an error to the server.
+        let is_known = |text: &str| text.is_ascii() || column.charset.as_deref() == Some("utf8mb4");
+        match literal {
+            Literal::Text(text) if is_text && operator == Operator::Equal && is_known(text) => {
+                Some(quote_literal(text))
+            }
+            Literal::Number(number) if is_number => Some(format!("({number})")),
+            Literal::Bool(truth) if is_number => Some(if *truth { "1" } else { "0" }.to_owned()),
+            _ => None,
         }
-        Literal::Number(number) if is_number => Some(format!("({number})")),
-        Literal::Bool(truth) if is_number => Some(if *truth { "1" } else { "0" }.to_owned()),
-        _ => None,
+    }
+
+    fn is_time(&self, column: &str) -> bool {
+        self.find(column).is_some_and(|column| column.kind().is_ok_and(Kind::is_time))
+    }
+
+    fn day(&self, _column: &str, day: i32) -> Option<String> {
+        Some(format!("DATE '1970-01-01' + INTERVAL {day} DAY"))
+    }
+
+    /// Years before 1000 stand for all days that are no days (<https://dev.mysql.com/doc/refman/8.4/en/datetime.html>).
+    fn no_day(&self, quoted: &str) -> String {
+        format!("{quoted} < DATE '1000-01-01' OR {quoted} IS NULL")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use change::{Condition, Since};
+    use change::{Condition, Days, Since, TableScope, copied_rows};
 
     use super::*;
 
@@ -126,7 +93,7 @@ mod tests {
             condition,
             parent_keys: Vec::new(),
         };
-        filter(&columns, &scope, &[])
+        copied_rows(&scope, &[], &Columns(&columns))
     }
 
     fn equal(column: &str, literal: Literal) -> Condition {
@@ -173,12 +140,13 @@ mod tests {
             parent_keys: Vec::new(),
         };
         let days = [Days { first: 9, end: 41 }];
+        let day = |day| format!("DATE '1970-01-01' + INTERVAL {day} DAY");
         let (first, end) = (day(9), day(41));
-        let sql = filter(&columns, &scope("apertura"), &days).unwrap();
+        let sql = copied_rows(&scope("apertura"), &days, &Columns(&columns)).unwrap();
         let within =
             format!("((`apertura` >= {first} AND `apertura` < {end}) OR `apertura` < DATE '1000-01-01' ");
         assert!(sql.contains(&within), "{sql}");
-        assert_eq!(filter(&columns, &scope("hora"), &days), None);
+        assert_eq!(copied_rows(&scope("hora"), &days, &Columns(&columns)), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is copied: the statement, and how its rows are read.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value, copied_rows};
 
-use super::condition;
+use super::condition::Columns;
 use super::cursor::{self, KeyPart};
 use crate::catalog::{Column, Table};
 use crate::name::quote_ident;
@@ -76,7 +76,7 @@ impl Copied {
             columns: columns.join(", "),
             table: table.quoted(),
             index: quote_ident(&table.key_name),
-            filter: condition::filter(&table.columns, scope, pages.unwrap_or_default()),
+            filter: copied_rows(scope, pages.unwrap_or_default(), &Columns(&table.columns)),
             kinds,
             key_kinds: valued.iter().filter_map(|column| column.key_kind()).collect(),
             parts,

@@ -3,7 +3,7 @@
 use change::{Finding, SourceError, SourceErrorKind};
 use tokio::task::spawn_blocking;
 
-use super::{Subject, refusal};
+use super::Subject;
 use crate::catalog::Table;
 use crate::rights;
 use crate::wire::{Connection, Purpose};
@@ -60,7 +60,7 @@ async fn try_replication(subject: &Subject<'_>) -> Finding {
         Ok(()) => Finding::pass("replication_connection", "a replication connection can be opened"),
         Err(error) => {
             let why = "an ordinary connection works, but the log comes over a replication connection";
-            refusal("replication_connection", why, &error)
+            Finding::refused("replication_connection", why, &error)
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Which rows a copy leaves out: the old ones, and those that do not count.
+//! How a copy's condition is written for PostgreSQL.
 
-use change::{Days, Literal, Operator, TableScope, Test};
+use change::{Dialect, Literal, Operator};
 
 use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
@@ -11,99 +11,65 @@ const TEXTS: [u32; 3] = [25, 1042, 1043];
 /// `bigint`, `smallint` and `integer`.
 const INTEGERS: [u32; 3] = [20, 21, 23];
 
-/// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
-pub(super) fn filter(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
-    let days = [since(columns, scope), within(columns, scope, opened)];
-    let parts: Vec<String> = days.into_iter().flatten().chain(counting).collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
-}
-
-/// Leaves out what was opened before the day, as far as the column can be compared with a day.
-fn since(columns: &[Column], scope: &TableScope) -> Option<String> {
-    let column = opening(columns, scope)?;
-    Some(format!("({column} >= {} OR {column} IS NULL)", day(scope.since.as_ref()?.day)))
-}
-
-/// Leaves out what was opened on other days, likewise.
-fn within(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let column = opening(columns, scope).filter(|_| !opened.is_empty())?;
-    let spans: Vec<String> = opened
-        .iter()
-        .map(|days| format!("({column} >= {} AND {column} < {})", day(days.first), day(days.end)))
-        .collect();
-    Some(format!("({} OR {column} IS NULL)", spans.join(" OR ")))
-}
-
-/// The quoted column of the opening, if it can be compared with a day.
-fn opening(columns: &[Column], scope: &TableScope) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && Kind::of(column.base_type_oid).is_time();
-    columns.iter().find(is_time).map(|column| quote_ident(&column.name))
-}
-
-fn day(day: i32) -> String {
-    format!("DATE '1970-01-01' + ({day})")
-}
-
-/// Writes a test where the server judges it as the product does, or less strictly.
+/// The columns of the table, to be compared as PostgreSQL does.
 ///
 /// Equal texts are equal under every collation. Which texts differ, and what comes before what, is the collation's
 /// business: the former is asked under "C", which compares bytes
 /// (<https://www.postgresql.org/docs/current/collation.html>), the latter not at all.
-fn write(columns: &[Column], test: Test<'_>) -> Option<String> {
-    let found = |name: &str| columns.iter().find(|column| column.name == name);
-    match test {
-        Test::Null { column, negated } => {
-            let not = if negated { "NOT " } else { "" };
-            found(column).map(|column| format!("{} IS {not}NULL", quote_ident(&column.name)))
-        }
-        Test::Compare(column, operator, literal) => {
-            let column = found(column)?;
-            let left = left(column, operator)?;
-            Some(format!("{left} {} {}", operator.as_str(), right(column, literal)?))
-        }
-        Test::In { column, literals, negated } => {
-            let column = found(column)?;
-            let left = left(column, if negated { Operator::NotEqual } else { Operator::Equal })?;
-            let list: Option<Vec<String>> = literals.iter().map(|literal| right(column, literal)).collect();
-            let not = if negated { "NOT " } else { "" };
-            Some(format!("{left} {not}IN ({})", list?.join(", ")))
-        }
+pub(super) struct Columns<'a>(pub(super) &'a [Column]);
+
+impl Columns<'_> {
+    fn find(&self, name: &str) -> Option<&Column> {
+        self.0.iter().find(|column| column.name == name)
     }
 }
 
-fn left(column: &Column, operator: Operator) -> Option<String> {
-    let name = quote_ident(&column.name);
-    if !TEXTS.contains(&column.base_type_oid) {
-        return Some(name);
+impl Dialect for Columns<'_> {
+    fn quoted(&self, column: &str) -> Option<String> {
+        self.find(column).map(|column| quote_ident(&column.name))
     }
-    match operator {
-        Operator::Equal if column.type_oid == column.base_type_oid => Some(name),
-        // To an enumeration, a text that is none of its labels is an error.
-        Operator::Equal => Some(format!("{name}::text")),
-        Operator::NotEqual => Some(format!("{name}::text COLLATE \"C\"")),
-        _ => None,
-    }
-}
 
-/// The literal as the column's type takes it; `None` where it is of another kind.
-fn right(column: &Column, literal: &Literal) -> Option<String> {
-    match literal {
-        Literal::Text(text) if TEXTS.contains(&column.base_type_oid) && !text.contains('\0') => {
-            Some(quote_literal(text))
+    fn left(&self, column: &str, operator: Operator) -> Option<String> {
+        let column = self.find(column)?;
+        let name = quote_ident(&column.name);
+        if !TEXTS.contains(&column.base_type_oid) {
+            return Some(name);
         }
-        Literal::Number(number) if INTEGERS.contains(&column.base_type_oid) => Some(format!("({number})")),
-        Literal::Bool(truth) if Kind::of(column.base_type_oid) == Kind::Bool => {
-            Some(if *truth { "TRUE" } else { "FALSE" }.to_owned())
+        match operator {
+            Operator::Equal if column.type_oid == column.base_type_oid => Some(name),
+            // To an enumeration, a text that is none of its labels is an error.
+            Operator::Equal => Some(format!("{name}::text")),
+            Operator::NotEqual => Some(format!("{name}::text COLLATE \"C\"")),
+            _ => None,
         }
-        _ => None,
+    }
+
+    fn right(&self, column: &str, _operator: Operator, literal: &Literal) -> Option<String> {
+        let base_type = self.find(column)?.base_type_oid;
+        match literal {
+            Literal::Text(text) if TEXTS.contains(&base_type) && !text.contains('\0') => {
+                Some(quote_literal(text))
+            }
+            Literal::Number(number) if INTEGERS.contains(&base_type) => Some(format!("({number})")),
+            Literal::Bool(truth) if Kind::of(base_type) == Kind::Bool => {
+                Some(if *truth { "TRUE" } else { "FALSE" }.to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn is_time(&self, column: &str) -> bool {
+        self.find(column).is_some_and(|column| Kind::of(column.base_type_oid).is_time())
+    }
+
+    fn day(&self, _column: &str, day: i32) -> Option<String> {
+        Some(format!("DATE '1970-01-01' + ({day})"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use change::{Condition, Since};
+    use change::{Condition, Days, Since, TableScope, copied_rows};
 
     use super::*;
     use crate::catalog::Generated;
@@ -144,7 +110,7 @@ mod tests {
             condition: Some(condition),
             parent_keys: Vec::new(),
         };
-        filter(&columns(), &scope, &[])
+        copied_rows(&scope, &[], &Columns(&columns()))
     }
 
     #[test]
@@ -197,8 +163,8 @@ mod tests {
             at(99),
             at(131)
         );
-        assert_eq!(filter(&columns(), &scope("apertura"), &days), Some(expected));
-        assert_eq!(filter(&columns(), &scope("tipo"), &days), None);
+        assert_eq!(copied_rows(&scope("apertura"), &days, &Columns(&columns())), Some(expected));
+        assert_eq!(copied_rows(&scope("tipo"), &days, &Columns(&columns())), None);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::str;
 
-use change::{Days, Row, TableScope, Value};
+use change::{Days, Row, TableScope, Value, copied_rows};
 
-use super::condition;
+use super::condition::Columns;
 use crate::catalog::{Kind as TableKind, Table};
 use crate::copy_binary::Layout;
 use crate::copy_text::{CopiedCell, cells};
@@ -44,7 +44,7 @@ impl Copied {
         Self {
             table: number,
             select: format!("SELECT {} FROM {only}{}", columns.join(", "), table.quoted()),
-            filter: condition::filter(&table.all_columns, scope, pages.unwrap_or_default()),
+            filter: copied_rows(scope, pages.unwrap_or_default(), &Columns(&table.all_columns)),
             kinds: table.columns.iter().map(|column| Kind::of(column.base_type_oid)).collect(),
             layouts: table.columns.iter().map(|column| Layout::of(column.base_type_oid)).collect(),
             keys_wanted: scope.keys && !key.is_empty(),

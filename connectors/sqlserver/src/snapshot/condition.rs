@@ -1,9 +1,9 @@
-//! Which rows a copy leaves out: the old ones, and those that do not count.
+//! How a copy's condition is written for SQL Server.
 
-use change::{Days, Literal, Operator, TableScope, Test};
+use change::{Dialect, Literal, Operator};
 use chrono::{DateTime, Duration};
 
-use crate::catalog::{Column, Table};
+use crate::catalog::Column;
 use crate::name::{quote_ident, quote_literal};
 use crate::value::Kind;
 
@@ -11,80 +11,54 @@ use crate::value::Kind;
 /// (<https://learn.microsoft.com/en-us/sql/t-sql/data-types/decimal-and-numeric-transact-sql>).
 const DIGITS_MAX: usize = 38;
 
-/// The condition of the statement; `None` for no condition. `opened` are the only days of opening, if there are any.
-pub(super) fn filter(table: &Table, scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let columns = &table.columns;
-    let counting = scope.condition.as_ref().and_then(|condition| condition.sql(&|test| write(columns, test)));
-    let parts: Vec<String> = days(columns, scope, opened).into_iter().chain(counting).collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
-}
-
-/// Leaves out what was opened before the day, and on other days than `opened` where there are any, as far as the column
-/// can be compared with a day.
-fn days(columns: &[Column], scope: &TableScope, opened: &[Days]) -> Option<String> {
-    let since = scope.since.as_ref()?;
-    let is_time = |column: &&Column| column.name == since.column && column.kind().is_ok_and(Kind::is_time);
-    let column = columns.iter().find(is_time)?;
-    let name = quote_ident(&column.name);
-    // Converted to the column's own type, not the column to the text's: an index on it may serve.
-    let day = |day: i32| {
-        let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(day.into()))?;
-        Some(format!("CONVERT({}, N'{}', 112)", column.sql_type(), day.format("%Y%m%d")))
-    };
-    let spans: Option<Vec<String>> = opened
-        .iter()
-        .map(|days| Some(format!("({name} >= {} AND {name} < {})", day(days.first)?, day(days.end)?)))
-        .collect();
-    let old = format!("({name} >= {} OR {name} IS NULL)", day(since.day)?);
-    match spans.filter(|spans| !spans.is_empty()) {
-        Some(spans) => Some(format!("{old} AND ({} OR {name} IS NULL)", spans.join(" OR "))),
-        None => Some(old),
-    }
-}
-
-/// Writes a test where the server judges it as the product does, or less strictly.
+/// The columns of the table, to be compared as the server does.
 ///
 /// Equal texts are equal under every collation, with trailing blanks or without; which texts differ, and what comes before
 /// what, is the collation's business and not asked
 /// (<https://learn.microsoft.com/en-us/sql/relational-databases/collations/collation-and-unicode-support>).
-fn write(columns: &[Column], test: Test<'_>) -> Option<String> {
-    let found = |name: &str| columns.iter().find(|column| column.name == name);
-    match test {
-        Test::Null { column, negated } => {
-            let not = if negated { "NOT " } else { "" };
-            found(column).map(|column| format!("{} IS {not}NULL", quote_ident(&column.name)))
-        }
-        Test::Compare(column, operator, literal) => {
-            let column = found(column)?;
-            let right = right(column, operator, literal)?;
-            Some(format!("{} {} {right}", left(column), operator.as_str()))
-        }
-        Test::In { column, literals, negated } => {
-            let column = found(column)?;
-            let (operator, not) = if negated { (Operator::NotEqual, "NOT ") } else { (Operator::Equal, "") };
-            let list: Option<Vec<String>> =
-                literals.iter().map(|literal| right(column, operator, literal)).collect();
-            Some(format!("{} {not}IN ({})", left(column), list?.join(", ")))
-        }
+pub(super) struct Columns<'a>(pub(super) &'a [Column]);
+
+impl Columns<'_> {
+    fn find(&self, name: &str) -> Option<&Column> {
+        self.0.iter().find(|column| column.name == name)
     }
 }
 
-/// The column as it is compared: money as the decimal that it is, because beside money a literal is rounded to four digits.
-fn left(column: &Column) -> String {
-    if column.is_large() { quote_ident(&column.name) } else { column.expression() }
-}
+impl Dialect for Columns<'_> {
+    fn quoted(&self, column: &str) -> Option<String> {
+        self.find(column).map(|column| quote_ident(&column.name))
+    }
 
-/// The literal as the column's type takes it; `None` where the server would not judge as the product does.
-fn right(column: &Column, operator: Operator, literal: &Literal) -> Option<String> {
-    match (literal, column.kind().ok()?) {
-        (Literal::Text(text), Kind::Text | Kind::PaddedText) if operator == Operator::Equal => {
-            Some(quote_literal(text))
+    /// Money is compared as the decimal that it is, because beside money a literal is rounded to four digits.
+    fn left(&self, column: &str, _operator: Operator) -> Option<String> {
+        let column = self.find(column)?;
+        Some(if column.is_large() { quote_ident(&column.name) } else { column.expression() })
+    }
+
+    fn right(&self, column: &str, operator: Operator, literal: &Literal) -> Option<String> {
+        let column = self.find(column)?;
+        match (literal, column.kind().ok()?) {
+            (Literal::Text(text), Kind::Text | Kind::PaddedText) if operator == Operator::Equal => {
+                Some(quote_literal(text))
+            }
+            (Literal::Number(number), Kind::Int | Kind::Decimal) if is_comparable(column, number) => {
+                Some(format!("({number})"))
+            }
+            (Literal::Bool(truth), Kind::Int | Kind::Decimal) => {
+                Some(if *truth { "1" } else { "0" }.to_owned())
+            }
+            _ => None,
         }
-        (Literal::Number(number), Kind::Int | Kind::Decimal) if is_comparable(column, number) => {
-            Some(format!("({number})"))
-        }
-        (Literal::Bool(truth), Kind::Int | Kind::Decimal) => Some(if *truth { "1" } else { "0" }.to_owned()),
-        _ => None,
+    }
+
+    fn is_time(&self, column: &str) -> bool {
+        self.find(column).is_some_and(|column| column.kind().is_ok_and(Kind::is_time))
+    }
+
+    /// Converted to the column's own type, not the column to the text's: an index on it may serve.
+    fn day(&self, column: &str, day: i32) -> Option<String> {
+        let day = DateTime::UNIX_EPOCH.checked_add_signed(Duration::days(day.into()))?;
+        Some(format!("CONVERT({}, N'{}', 112)", self.find(column)?.sql_type(), day.format("%Y%m%d")))
     }
 }
 
@@ -100,7 +74,7 @@ fn is_comparable(column: &Column, number: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use change::{Condition, Since};
+    use change::{Condition, Days, Since, TableScope, copied_rows};
 
     use super::*;
     use crate::catalog::tests::table;
@@ -126,7 +100,7 @@ mod tests {
             since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
             condition,
         };
-        filter(&table, &scope, opened)
+        copied_rows(&scope, opened, &Columns(&table.columns))
     }
 
     fn compare(column: &str, operator: Operator, literal: Literal) -> Condition {

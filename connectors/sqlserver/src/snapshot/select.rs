@@ -1,9 +1,9 @@
 //! The statements that copy the table, and the rows that they answer.
 
-use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value};
+use change::{Days, Row, RowKey, Scope, SourceError, SourceErrorKind, TableScope, Value, copied_rows};
 use tiberius::ColumnData;
 
-use super::condition;
+use super::condition::Columns;
 use super::cursor::{self, KeyPart};
 use crate::catalog::{Column, Table};
 use crate::client::Param;
@@ -70,7 +70,7 @@ impl Copied {
             number,
             select: select.join(", "),
             table: table.quoted(),
-            filter: condition::filter(table, scope, opened),
+            filter: copied_rows(scope, opened, &Columns(&table.columns)),
             kinds,
             key_kinds: key.iter().map(|(_, kind)| *kind).collect(),
             parts,
