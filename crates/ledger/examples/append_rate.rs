@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use change::{Checkpoint, Position, ServerIdentity, Text, Transaction};
 use ledger::{
-    BodyBuilder, Captured, CapturedRows, CopyKind, Entry, FlushKind, FlushResult, Ingest, Ledger, Limits,
-    NewCopy, Shard, StagedPage, StagedRows,
+    BodyBuilder, Captured, CapturedRows, CopyKind, Durable, Entry, FlushKind, FlushResult, Ingest, Ledger,
+    Limits, NewCopy, Shard, StagedPage, StagedRows,
 };
 use normalizer::StatusChange;
 
@@ -129,7 +129,13 @@ fn flush(ledger: &mut Ledger, kind: FlushKind) -> Result<Spent, Box<dyn Error>> 
 }
 
 fn limits(body: &mut Lines) -> Limits<'_> {
-    Limits { builder: body, max_records: 1000, shard: Shard::ALL, now: START_AT }
+    Limits {
+        builder: body,
+        max_records: 1000,
+        shard: Shard::ALL,
+        durable: Durable::WithNextCommit,
+        now: START_AT,
+    }
 }
 
 /// Time that the ledger took.

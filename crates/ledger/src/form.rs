@@ -9,7 +9,7 @@ use crate::batch::{self, Batch, BodyBuilder, Candidate, Draft, Item, Taken};
 use crate::copy_state;
 use crate::error::LedgerError;
 use crate::flush::{self, FlushId, FlushKind, FlushRow};
-use crate::ledger::Ledger;
+use crate::ledger::{Durable, Ledger};
 use crate::meta;
 use crate::shard::Shard;
 
@@ -30,11 +30,15 @@ impl Ledger {
     ) -> Result<Option<Batch>, LedgerError> {
         match self.pending_batch(flush)? {
             Some(pending) => Ok(Some(pending)),
-            None => self.form_batch(flush, Limits { builder, max_records, shard: Shard::ALL, now }),
+            None => self.form_batch(
+                flush,
+                Limits { builder, max_records, shard: Shard::ALL, durable: Durable::Now, now },
+            ),
         }
     }
 
-    /// The oldest batch that waits for an attempt, whichever flush formed it; from now on it is `flush`'s.
+    /// The oldest batch that waits for an attempt, whichever flush formed it; from now on it is `flush`'s. It is durable
+    /// when this returns.
     ///
     /// # Errors
     /// As [`Ledger::next_batch`].
@@ -42,6 +46,7 @@ impl Ledger {
         let Some((pending, owner)) = batch::oldest_pending(&self.queries().connection)? else {
             return Ok(None);
         };
+        self.make_durable()?;
         if owner != flush {
             self.write("take over a pending batch", |transaction| {
                 let flush = flush::find_open(transaction, flush)?;
@@ -58,12 +63,18 @@ impl Ledger {
     /// shard may come into reach.
     ///
     /// A batch that an earlier division formed may hold any request, so all of those must have been decided about
-    /// before a shard other than [`Shard::ALL`] is asked for.
+    /// before a shard other than [`Shard::ALL`] is asked for. It must not leave before it is durable.
     ///
     /// # Errors
     /// As [`Ledger::next_batch`].
     pub fn form_batch(&mut self, flush: FlushId, limits: Limits<'_>) -> Result<Option<Batch>, LedgerError> {
-        self.write("form a batch", |transaction| form(transaction, flush, limits))
+        let doing = "form a batch";
+        match limits.durable {
+            Durable::Now => self.write(doing, |transaction| form(transaction, flush, limits)),
+            Durable::WithNextCommit => {
+                self.write_behind(doing, |transaction| form(transaction, flush, limits))
+            }
+        }
     }
 }
 
@@ -75,6 +86,8 @@ pub struct Limits<'a> {
     pub max_records: u32,
     /// Whose records.
     pub shard: Shard,
+    /// When the batch must be durable.
+    pub durable: Durable,
     /// The present, in microseconds since the epoch.
     pub now: i64,
 }

@@ -24,7 +24,7 @@ pub(crate) fn file_of(dir: &Path) -> PathBuf {
 /// The durable store of one connector, opened by the one process that may write it.
 ///
 /// Every method that changes something is one commit: after `Ok` it survives power loss, after `Err`
-/// nothing of it happened.
+/// nothing of it happened. The one exception is a batch that is formed with [`Durable::WithNextCommit`].
 #[derive(Debug)]
 pub struct Ledger {
     // Before the lock, so that the file is closed when the lock is given up.
@@ -32,7 +32,18 @@ pub struct Ledger {
     pub(crate) log: LogEnd,
     /// What the configuration says of the tables, once it was told.
     pub(crate) declared: Option<Declared>,
+    /// Whether the newest commit may be lost with the machine's power until the next one.
+    is_behind: bool,
     _lock: Lock,
+}
+
+/// When a commit survives power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durable {
+    /// When it has returned.
+    Now,
+    /// When the next commit has returned; that of a process alone it survives at once.
+    WithNextCommit,
 }
 
 /// Where the log ends, kept in memory so that appending reads nothing.
@@ -74,7 +85,8 @@ impl Ledger {
         let doing = format!("open the ledger in {}", dir.display());
         let connection = connect(dir).map_err(|error| error.while_doing(&doing))?;
         let log = log_end(&connection).map_err(|error| error.while_doing(&doing))?;
-        let mut ledger = Self { queries: Queries::new(connection), log, declared: None, _lock: lock };
+        let mut ledger =
+            Self { queries: Queries::new(connection), log, declared: None, is_behind: false, _lock: lock };
         ledger.discard_open()?;
         ledger.release_all_suspects()?;
         Ok(ledger)
@@ -128,14 +140,50 @@ impl Ledger {
         doing: &str,
         work: impl FnOnce(&Transaction<'_>) -> Result<R, LedgerError>,
     ) -> Result<R, LedgerError> {
-        let run = || {
-            let behavior = TransactionBehavior::Immediate;
-            let transaction = self.queries.connection.transaction_with_behavior(behavior)?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
+        let is_behind = self.is_behind;
+        let result = self.commit(|transaction| {
+            let result = work(transaction)?;
+            if is_behind {
+                // A commit that changes nothing would write nothing, and so leave the one before it where it is.
+                meta::add(transaction, meta::CAUGHT_UP, 1)?;
+            }
             Ok(result)
+        });
+        self.is_behind &= result.is_err();
+        result.map_err(|error| error.while_doing(doing))
+    }
+
+    /// The same, durable with the next commit of [`Ledger::write`]: the log is written in order, and whoever makes its
+    /// end durable makes all of it durable (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+    pub(crate) fn write_behind<R>(
+        &mut self,
+        doing: &str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<R, LedgerError>,
+    ) -> Result<R, LedgerError> {
+        self.is_behind = true;
+        let run = || {
+            schema::sync_commits(&self.queries.connection, false)?;
+            let result = self.commit(work);
+            schema::sync_commits(&self.queries.connection, true)?;
+            result
         };
-        run().map_err(|error: LedgerError| error.while_doing(doing))
+        run().map_err(|error| error.while_doing(doing))
+    }
+
+    /// Makes durable what was not to be so before the next commit.
+    pub(crate) fn make_durable(&mut self) -> Result<(), LedgerError> {
+        if self.is_behind { self.write("make a commit durable", |_| Ok(())) } else { Ok(()) }
+    }
+
+    fn commit<R>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<R, LedgerError>,
+    ) -> Result<R, LedgerError> {
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.queries.connection.transaction_with_behavior(behavior)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
     }
 }
 
@@ -195,4 +243,50 @@ fn log_end(connection: &Connection) -> Result<LogEnd, LedgerError> {
         committed_at: meta::get(connection, meta::COMMITTED_AT)?,
         packed_bytes: captured_block::bytes(connection)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::LedgerErrorKind;
+
+    /// Whether each commit waits for the disk: 2 is FULL (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+    fn syncs_commits(ledger: &Ledger) -> bool {
+        let mode: i64 =
+            ledger.queries.connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+        mode == 2
+    }
+
+    #[test]
+    fn a_commit_that_is_put_off_is_made_durable_by_the_next_one_even_if_that_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path(), "test").unwrap();
+        let mode = ledger
+            .write_behind("put a note", |transaction| {
+                meta::set(transaction, "note:x", "1")?;
+                Ok(transaction.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?)
+            })
+            .unwrap();
+        assert_eq!(mode, 1);
+        assert!(ledger.is_behind && syncs_commits(&ledger));
+        let changes = ledger.queries.connection.total_changes();
+        ledger.make_durable().unwrap();
+        assert!(!ledger.is_behind && ledger.queries.connection.total_changes() > changes);
+        let changes = ledger.queries.connection.total_changes();
+        ledger.make_durable().unwrap();
+        assert_eq!(ledger.queries.connection.total_changes(), changes);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_followed_by_durable_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(dir.path(), "test").unwrap();
+        let failed = ledger.write_behind::<()>("fail", |_| Err(LedgerError::misuse("as asked for")));
+        assert_eq!(failed.unwrap_err().kind(), LedgerErrorKind::Misuse);
+        assert!(syncs_commits(&ledger));
+        ledger.write::<()>("fail again", |_| Err(LedgerError::misuse("as asked for"))).unwrap_err();
+        assert!(ledger.is_behind);
+        ledger.set_note("x", "1").unwrap();
+        assert!(!ledger.is_behind);
+    }
 }

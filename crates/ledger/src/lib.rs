@@ -103,7 +103,7 @@ pub use flush::{FlushId, FlushKind, FlushResult, FlushRow};
 pub use form::Limits;
 pub use gap::{Gap, GapFound, GapId, OpenGap};
 pub use ingest::{Captured, Entry, Ingest, RejectedRow};
-pub use ledger::Ledger;
+pub use ledger::{Durable, Ledger};
 pub use log_row::Origin;
 pub use progress::{BackfillMonth, BackfillState, BackfillStatus};
 pub use prune::Pruned;

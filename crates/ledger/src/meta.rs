@@ -42,6 +42,8 @@ pub(crate) const REPAIR_SEQ: &str = "repair_seq";
 pub(crate) const PRUNED_SEQ: &str = "pruned_seq";
 pub(crate) const PRUNED_COPY: &str = "pruned_copy";
 pub(crate) const PRUNED_MONTH: &str = "pruned_month";
+/// How often a commit has made the one before it durable.
+pub(crate) const CAUGHT_UP: &str = "caught_up";
 
 /// Notes of the loops are kept apart from the ledger's own values.
 pub(crate) const NOTE_PREFIX: &str = "note:";

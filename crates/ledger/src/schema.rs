@@ -31,9 +31,7 @@ pub(crate) fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     recognise(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL, not NORMAL: the database may forget its log once a commit here has returned.
-    // https://www.sqlite.org/pragma.html#pragma_synchronous
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    sync_commits(connection, true)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     tune(connection)?;
@@ -60,6 +58,14 @@ pub(crate) fn prepare_temporary(connection: &mut Connection) -> Result<(), Ledge
     connection.pragma_update(None, "synchronous", "OFF")?;
     tune(connection)?;
     migrate(connection)
+}
+
+/// Whether a commit returns once it is durable, or leaves that to a later one.
+///
+/// FULL, not NORMAL, is the rule: the database may forget its log once a commit here has returned
+/// (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+pub(crate) fn sync_commits(connection: &Connection, each: bool) -> Result<(), LedgerError> {
+    Ok(connection.pragma_update(None, "synchronous", if each { "FULL" } else { "NORMAL" })?)
 }
 
 fn tune(connection: &Connection) -> Result<(), LedgerError> {

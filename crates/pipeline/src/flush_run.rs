@@ -6,7 +6,8 @@
 //!
 //! While a batch is under way its lane forms the next one, so that the endpoint never waits for the ledger. At most one
 //! batch of each lane is with the endpoint, and a lane's next one leaves after the acknowledgement is durable: after a
-//! crash no more than one batch of each lane is sent again.
+//! crash no more than one batch of each lane is sent again. What makes the acknowledgement durable makes the batch durable
+//! that was formed meanwhile, so that each batch costs one wait for the disk.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use delivery::{Body, Fault, Precision};
 use futures_util::future::try_join_all;
-use ledger::{Batch, BatchId, FlushKind, FlushRow, Ledger, Limits, Shard};
+use ledger::{Batch, BatchId, Durable, FlushKind, FlushRow, Ledger, Limits, Shard};
 use normalizer::StatusChange;
 use tokio_util::sync::CancellationToken;
 
@@ -113,12 +114,12 @@ impl<'a> Run<'a> {
     }
 
     async fn lane(&self, lanes: &Lanes, shard: Shard) -> Result<(), PipelineError> {
-        let mut next = self.form(lanes, shard).await?;
+        let mut next = self.form(lanes, shard, Durable::Now).await?;
         loop {
             let Formed { batch, seen } = next;
             let Some(batch) = batch else {
                 match lanes.wait_for_others(seen, &self.attempts.interrupt).await {
-                    Others::MovedOn => next = self.form(lanes, shard).await?,
+                    Others::MovedOn => next = self.form(lanes, shard, Durable::Now).await?,
                     Others::Finished => return Ok(()),
                     Others::Interrupted => {
                         self.end(FlushResult::Interrupted, None);
@@ -127,7 +128,8 @@ impl<'a> Run<'a> {
                 }
                 continue;
             };
-            let (sent, formed) = tokio::join!(self.send_whole(batch), self.form(lanes, shard));
+            let form = self.form(lanes, shard, Durable::WithNextCommit);
+            let (sent, formed) = tokio::join!(self.send_whole(batch), form);
             if sent? == Step::Done {
                 return Ok(());
             }
@@ -187,7 +189,8 @@ impl<'a> Run<'a> {
         self.attempts.interrupt.cancel();
     }
 
-    async fn form(&self, lanes: &Lanes, shard: Shard) -> Result<Formed, PipelineError> {
+    /// What is durable with the next commit may be so after a POST that is decided about: each decision is a commit.
+    async fn form(&self, lanes: &Lanes, shard: Shard, durable: Durable) -> Result<Formed, PipelineError> {
         let seen = lanes.formed();
         if self.attempts.interrupt.is_cancelled() || self.courier.stop.is_cancelled() {
             self.end(FlushResult::Interrupted, None);
@@ -196,7 +199,8 @@ impl<'a> Run<'a> {
         let (flush, mut builder) = (self.flush, self.builder());
         let max_records = self.courier.settings.batch_records_max;
         let form = move |ledger: &mut Ledger| {
-            ledger.form_batch(flush, Limits { builder: &mut builder, max_records, shard, now: now() })
+            let builder = &mut builder;
+            ledger.form_batch(flush, Limits { builder, max_records, shard, durable, now: now() })
         };
         let batch = self.courier.ledger.call(form).await?;
         if batch.is_some() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ledger::{Batch, FlushKind, Limits, Shard};
+use ledger::{Batch, Durable, FlushKind, Limits, Shard};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -43,7 +43,9 @@ impl Lanes {
     fn step(&mut self, lane: usize) -> bool {
         let (shard, under_way) = &mut self.lanes[lane];
         let Some(first) = under_way.front() else {
-            let limits = Limits { builder: &mut Lines::default(), max_records: 3, shard: *shard, now: NOW };
+            let builder = &mut Lines::default();
+            let durable = Durable::WithNextCommit;
+            let limits = Limits { builder, max_records: 3, shard: *shard, durable, now: NOW };
             let formed = self.desk.ledger.form_batch(self.flush, limits).unwrap();
             let has_formed = formed.is_some();
             under_way.extend(formed);
