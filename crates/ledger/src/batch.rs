@@ -231,7 +231,10 @@ impl<'a> Draft<'a> {
                 let sql = "UPDATE change SET batch_id = ?2 WHERE seq = ?1";
                 self.connection.prepare_cached(sql)?.execute([*first, self.id])?
             } else {
-                let sql = "UPDATE change SET batch_id = ?3 WHERE seq >= ?1 AND seq <= ?2 AND batch_id = 0";
+                // What fails takes the whole transaction back, so SQLite need not be ready to take back this statement
+                // alone: it would copy every page that is altered (https://www.sqlite.org/lang_conflict.html).
+                let sql =
+                    "UPDATE OR FAIL change SET batch_id = ?3 WHERE seq >= ?1 AND seq <= ?2 AND batch_id = 0";
                 self.connection.prepare_cached(sql)?.execute([*first, *last, self.id])?
             };
         }

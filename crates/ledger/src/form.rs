@@ -140,7 +140,7 @@ impl Wanted {
 
 /// Whether a row that begins with service and request is one of the shard's.
 fn is_of(shard: Shard, row: &Row<'_>) -> rusqlite::Result<bool> {
-    Ok(shard.holds(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?))
+    Ok(shard == Shard::ALL || shard.holds(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?))
 }
 
 /// The next records that a batch may hold.
