@@ -25,6 +25,12 @@ use crate::unjoined::Unjoined;
 use crate::unpack::LogWriter;
 use crate::waiting::Waiting;
 
+/// How many rows a slice takes in place of `max_rows` where they are joined: they stand in memory beside the parents that
+/// they ask for.
+pub(crate) fn joined_rows(max_rows: u64) -> u64 {
+    (max_rows / 2).max(1)
+}
+
 /// Joins the rows of a slice.
 pub(crate) struct Joiner<'a> {
     connection: &'a Connection,

@@ -7,6 +7,7 @@ use crate::captured_block;
 use crate::copy_state;
 use crate::declared::Declared;
 use crate::error::LedgerError;
+use crate::join::joined_rows;
 use crate::known::{Fate, Known, KnownTable, LogRow};
 use crate::ledger::Ledger;
 use crate::log_row::LogKind;
@@ -117,12 +118,11 @@ fn merge_copy(
     marker: &Marker,
     max_rows: u64,
 ) -> Result<(i64, Settled), LedgerError> {
-    // Rows that are joined stand in memory beside the parents that they ask for.
     let is_joined = declared
         .and_then(|declared| declared.table(marker.table))
         .is_some_and(|table| table.is_joined() || !table.mirrors.is_empty());
-    let per_log_row = if is_joined { 1 } else { COPY_ROWS_PER_LOG_ROW };
-    let rows = i64::try_from(max_rows.saturating_mul(per_log_row)).unwrap_or(i64::MAX);
+    let rows = if is_joined { joined_rows(max_rows) } else { max_rows.saturating_mul(COPY_ROWS_PER_LOG_ROW) };
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
     let absorbed = absorb::absorb((connection, declared), marker, rows)?;
     let result = Settled { records: absorbed.emitted, ..Settled::default() };
     if !absorbed.is_complete {

@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, Connection};
 use crate::captured_block::{self, PackedRow};
 use crate::declared::Declared;
 use crate::error::LedgerError;
-use crate::join::Joiner;
+use crate::join::{Joiner, joined_rows};
 use crate::log_row::Origin;
 
 /// Writes rows of the log that say something.
@@ -42,13 +42,15 @@ impl<'a> LogWriter<'a> {
 }
 
 /// Makes packed rows with seqs after `settled` and up to `limit` rows of the log, at least `min_rows` of them where
-/// there are so many, unless some wait there already. Returns up to where no packed row is left, at most `limit`.
+/// there are so many, or fewer where some may be joined, unless some wait there already. Returns up to where no packed row is left, at most `limit`.
 pub(crate) fn unpack(
     connection: &Connection,
     declared: Option<&Declared>,
     (settled, limit): (i64, i64),
     min_rows: u64,
 ) -> Result<i64, LedgerError> {
+    let joins = declared.is_some_and(|declared| !declared.tables().mirrors().is_empty());
+    let min_rows = if joins { joined_rows(min_rows) } else { min_rows };
     let Some((last, mut whole_to)) = next_blocks(connection, settled, limit, min_rows)? else {
         return Ok(limit);
     };
