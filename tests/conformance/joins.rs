@@ -13,7 +13,7 @@ use crate::support::heavy;
 use crate::support::load::{Load, seed};
 use crate::support::oracle::{self, Begins};
 use crate::support::scene::Scene;
-use crate::support::wait::LATER;
+use crate::support::wait::{LATER, SOON, eventually};
 
 /// How the configuration writes the suite's own table, and what stands before its name.
 fn written(config: &Config) -> (String, String) {
@@ -206,6 +206,47 @@ pub(crate) async fn a_table_that_comes_later_is_copied_and_sent_when_it_is_asked
     scene.pass("S-1", "APROBADA").await;
     scene.drain().await;
     assert_eq!(scene.dashboard.lines()[2..4], ["L-1 3", "S-1 3"]);
+}
+
+pub(crate) async fn what_changed_in_a_table_that_was_left_out_meanwhile_is_found_and_sent<B: Backend>() {
+    let mut scene = at_the_files::<B>().await;
+    file(&scene, 1, "S-1").await;
+    step(&scene, 1, 1, "RECIBIDA").await;
+    for values in ["1, 'L-1', 'A', '2026-02-01'", "2, 'L-2', 'A', '2026-02-01'"] {
+        scene.sql.run(&format!("INSERT INTO licencias VALUES ({values})")).await;
+    }
+    scene.product.must(&["backfill"]).await;
+    let mut whole = String::new();
+    scene.reconfigure(|config| {
+        whole.clone_from(&config.source);
+        let licences = config.source.rfind("\n[[source.tables]]\n").unwrap();
+        config.source.truncate(licences);
+    });
+    let daemon = scene.product.run().await;
+    scene.sql.run("UPDATE licencias SET fase = 'B' WHERE id = 1").await;
+    step(&scene, 2, 1, "REVISION").await;
+    daemon.delta(1).await;
+    daemon.stop().await;
+    scene.reconfigure(|config| config.source = whole);
+    let daemon = scene.product.run().await;
+    step(&scene, 3, 1, "APROBADA").await;
+    scene.sql.run("UPDATE licencias SET fase = 'B' WHERE id = 2").await;
+    daemon.delta(3).await;
+    eventually("the licences are copied anew", SOON, async || {
+        let audited = scene.product.command(&["audit"]).await;
+        (!audited.stderr.contains("not complete yet")).then_some(())
+    })
+    .await;
+    let audited = audit(&scene, &["--repair"], 0).await;
+    assert_eq!((counts(&audited)[3], &audited["repaired"]), (1, &1.into()), "{audited:#}");
+    scene.product.must(&["flush"]).await;
+    let lines = scene.dashboard.lines();
+    assert_eq!(lines[..3], ["L-1 9", "L-2 9", "S-1 9"]);
+    let mut later = lines[3..].to_vec();
+    later.sort_unstable();
+    assert_eq!(later, ["L-1 3", "L-2 3", "S-1 2", "S-1 3"]);
+    let audited = counts(&audit(&scene, &[], 0).await);
+    assert_eq!(audited, [5, 0, 0, 0, 0, 0]);
 }
 
 pub(crate) async fn a_joined_history_arrives_once_when_the_product_is_killed_under_load<B: Backend>() {

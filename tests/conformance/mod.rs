@@ -78,6 +78,7 @@ macro_rules! quick_tests {
             joins::a_row_waits_for_its_parent_and_goes_to_quarantine_if_it_does_not_come,
             joins::three_tables_leave_by_their_own_mappings,
             joins::a_table_that_comes_later_is_copied_and_sent_when_it_is_asked_for,
+            joins::what_changed_in_a_table_that_was_left_out_meanwhile_is_found_and_sent,
             restarts::what_commits_while_the_product_is_stopped_is_captured_afterwards,
             restarts::a_transaction_that_was_open_at_a_kill_is_captured_once,
             restarts::two_runs_cannot_share_a_ledger,

@@ -34,6 +34,10 @@ impl AuditedTable {
     }
 }
 
+/// A table whose first copy is under way; NULL where that copy is of all.
+const UNDER_WAY: &str = "SELECT (SELECT s.name FROM json_each(c.tables) t JOIN source_table s ON s.id = t.value LIMIT 1) \
+                         FROM copy c WHERE c.kind = 0 AND c.state < 2 LIMIT 1";
+
 /// The tables, by the ledger's numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuditedTables {
@@ -49,18 +53,23 @@ impl AuditedTables {
     /// [`crate::LedgerErrorKind::Misuse`] when one of them was never copied whole: then there is nothing to compare with.
     pub(crate) fn find(connection: &Connection, tables: &Tables) -> Result<Self, LedgerError> {
         let mut found = Self { by_id: BTreeMap::new(), ids: vec![None; tables.tables().len()] };
-        let under_way = "SELECT EXISTS(SELECT 1 FROM copy WHERE kind = 0 AND state < 2)";
-        let under_way: bool = connection.query_row(under_way, [], |row| row.get(0))?;
+        let incomplete = |name: &str| {
+            LedgerError::misuse(format!("the first copy of table \"{name}\" is not complete yet"))
+        };
+        let under_way = connection
+            .query_row(UNDER_WAY, [], |row| row.get::<_, Option<String>>(0))
+            .optional()?
+            .map(|name| name.or_else(|| tables.mapped().next().map(|(_, table, _)| table.name.clone())));
+        if let Some(name) = under_way {
+            return Err(incomplete(&name.unwrap_or_default()));
+        }
         for (place, (number, table, mapped)) in tables.mapped().enumerate() {
             // A ledger that has not been told its only table's name holds the first.
             let sql = "SELECT id FROM source_table WHERE is_copied AND (name = ?1 OR (?2 AND name IS NULL)) \
                        ORDER BY name IS NULL LIMIT 1";
             let id =
                 connection.query_row(sql, params![table.name, place == 0], |row| row.get(0)).optional()?;
-            let Some(id) = id.filter(|_| !under_way) else {
-                let message = format!("the first copy of table \"{}\" is not complete yet", table.name);
-                return Err(LedgerError::misuse(message));
-            };
+            let Some(id) = id else { return Err(incomplete(&table.name)) };
             found.by_id.insert(id, AuditedTable::new(&table.name, mapped));
             if let Some(known) = found.ids.get_mut(usize::from(number)) {
                 *known = Some(id);
