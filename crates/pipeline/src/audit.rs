@@ -8,15 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use change::{Days, Page, Position, Row, RowKey, Snapshot, SnapshotPlan, Source};
 use chrono::{Datelike, Months, NaiveDate, Utc};
 use chrono_tz::Tz;
 use ledger::{
-    Audit, AuditScope, LedgerError, MonthAudit, Rehearsal, RejectedRow, StagedPage, StagedRows, TableId,
-    Tallies,
+    Audit, AuditScope, MonthAudit, Rehearsal, RejectedRow, StagedPage, StagedRows, TableId, Tallies,
 };
 use normalizer::{Mapped, Rejection, Rows, Tables};
 use tokio::time::Instant;
@@ -26,6 +25,10 @@ use crate::error::PipelineError;
 use crate::ingest::{require_keys, take};
 use crate::settings::CaptureSettings;
 use crate::throttle::{self, Throttle};
+
+mod desk;
+
+use desk::{Desk, blocking};
 
 /// How often the ledger is asked how far it is.
 const CHECK: Duration = Duration::from_millis(25);
@@ -122,13 +125,8 @@ impl<S: Source> Auditor<S> {
         let mut stands_at = None;
         let mut since = Instant::now();
         let captured_seq = loop {
-            let (checkpoint, seq) = desk.run(Audit::captured).await?;
-            let position = checkpoint.map(|checkpoint| checkpoint.position);
-            let is_past = match &position {
-                Some(position) => self.source.covers(position, fence)?,
-                None => false,
-            };
-            if is_past || self.log_lost.is_cancelled() {
+            let (position, seq, is_past) = self.captured(desk, fence).await?;
+            if is_past {
                 break seq;
             }
             if position != stands_at {
@@ -149,6 +147,26 @@ impl<S: Source> Auditor<S> {
             tokio::time::sleep(CHECK).await;
         }
         Ok(())
+    }
+
+    /// How far the log is captured, by its position and in the ledger, and whether that is past `fence`, or nothing more
+    /// will come.
+    async fn captured(
+        &self,
+        desk: &Desk,
+        fence: &Position,
+    ) -> Result<(Option<Position>, i64, bool), PipelineError> {
+        let (checkpoint, seq) = desk.run(Audit::captured).await?;
+        let position = checkpoint.map(|checkpoint| checkpoint.position);
+        let covers = |position| self.source.covers(position, fence);
+        let is_past = position.as_ref().map(covers).transpose()?.unwrap_or(false);
+        Ok((position, seq, is_past || self.log_lost.is_cancelled()))
+    }
+
+    /// Whether what was captured up to `fence` is settled already.
+    async fn has_passed(&self, desk: &Desk, fence: &Position) -> Result<bool, PipelineError> {
+        let (_, seq, is_past) = self.captured(desk, fence).await?;
+        Ok(is_past && desk.run(move |audit| audit.is_settled_to(seq)).await?)
     }
 
     /// How to read what was opened in these months in pages; everything without.
@@ -247,18 +265,17 @@ impl<S: Source> Reading<'_, S> {
             let (months, scope) = (months.clone(), self.auditor.scope());
             desk.run(move |audit| audit.compare(&scope, &months, since_seq)).await
         };
-        // Two sides that say the same do so whatever the log has still to tell, which on a quiet server takes minutes.
-        let found = compare().await?;
-        match fence {
-            Some(fence)
-                if found.values().any(|month| month.missing + month.different + month.unknown > 0) =>
-            {
-                (self.told)(0, "waits until the log is captured up to here");
-                self.auditor.wait_for(desk, &fence).await?;
-                compare().await
+        let Some(fence) = fence else { return compare().await };
+        if !self.auditor.has_passed(desk, &fence).await? {
+            // Two sides that say the same do so whatever the log has still to tell, which on a quiet server takes minutes.
+            let found = compare().await?;
+            if found.values().all(|month| month.missing + month.different + month.unknown == 0) {
+                return Ok(found);
             }
-            _ => Ok(found),
+            (self.told)(0, "waits until the log is captured up to here");
+            self.auditor.wait_for(desk, &fence).await?;
         }
+        compare().await
     }
 
     /// Reads the tables by `plan`, to the end that `doing` tells, and returns the last page's fence.
@@ -348,28 +365,6 @@ fn stage_joined(
     }
 }
 
-/// The audit's tables, for use by one after the other.
-struct Desk(Arc<Mutex<Audit>>);
-
-impl Desk {
-    fn new(audit: Audit) -> Self {
-        Self(Arc::new(Mutex::new(audit)))
-    }
-
-    async fn run<R: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Audit) -> Result<R, LedgerError> + Send + 'static,
-    ) -> Result<R, PipelineError> {
-        let audit = self.0.clone();
-        blocking(move || work(&audit.lock().unwrap_or_else(PoisonError::into_inner))).await
-    }
-
-    fn close(self) -> Result<Audit, PipelineError> {
-        let audit = Arc::into_inner(self.0).and_then(|audit| audit.into_inner().ok());
-        audit.ok_or_else(|| PipelineError::internal("the audit's tables are still in use"))
-    }
-}
-
 /// The days that these months may be in any zone, as few spans as there can be; `None` when a month is not one that
 /// every database can write.
 fn days_of(months: &BTreeSet<u32>) -> Option<Vec<Days>> {
@@ -387,14 +382,6 @@ fn days_of(months: &BTreeSet<u32>) -> Option<Vec<Days>> {
         }
     }
     Some(spans)
-}
-
-/// Runs what blocks on a thread that may.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R, LedgerError> + Send + 'static,
-) -> Result<R, PipelineError> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    Ok(ended.map_err(|error| PipelineError::internal(format!("compare with the ledger: {error}")))??)
 }
 
 #[cfg(test)]
