@@ -4,11 +4,12 @@ use change::Text;
 use normalizer::StatusChange;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
-use crate::backfill::{self, Before, Difference, Order, Range};
-use crate::batch::{self, Batch, BodyBuilder, Candidate, Draft, Item, Taken};
-use crate::copy_state;
+use crate::backfill::{self, Before, Difference, Order};
+use crate::batch::{self, Batch, BodyBuilder, Item};
+use crate::draft::{Candidate, Draft, Taken};
 use crate::error::LedgerError;
 use crate::flush::{self, FlushId, FlushKind, FlushRow};
+use crate::form_backfill::form_backfill;
 use crate::ledger::{Durable, Ledger};
 use crate::meta;
 use crate::shard::Shard;
@@ -93,27 +94,27 @@ pub struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> Wanted {
         Wanted { shard: self.shard, records: self.max_records }
     }
 }
 
 /// Whose records a batch may hold, and how many.
 #[derive(Clone, Copy)]
-struct Wanted {
+pub(crate) struct Wanted {
     shard: Shard,
     records: u32,
 }
 
 impl Wanted {
     /// How many rows are looked at.
-    fn window(self) -> u32 {
+    pub(crate) fn window(self) -> u32 {
         self.shard.window(self.records)
     }
 
     /// Takes the wanted ones of `rows`, which begin with service and request; `candidate` says whether such a one
     /// would follow the row before it.
-    fn collect(
+    pub(crate) fn collect(
         self,
         mut rows: Rows<'_>,
         candidate: impl Fn(&Row<'_>, StatusChange) -> rusqlite::Result<Candidate>,
@@ -145,20 +146,20 @@ fn is_of(shard: Shard, row: &Row<'_>) -> rusqlite::Result<bool> {
 
 /// The next records that a batch may hold.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// Those of the shard, in order.
-    records: Vec<Candidate>,
+    pub(crate) records: Vec<Candidate>,
     /// The first of those that belong to other shards: a cursor must not pass it.
-    passed_over: Option<Candidate>,
+    pub(crate) passed_over: Option<Candidate>,
 }
 
 impl Found {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.passed_over.is_none()
     }
 
     /// The first row in the backfill's order, whosever it is.
-    fn first(&self) -> Option<&Candidate> {
+    pub(crate) fn first(&self) -> Option<&Candidate> {
         self.records.first().into_iter().chain(&self.passed_over).min_by_key(|record| in_order(record))
     }
 }
@@ -279,120 +280,12 @@ fn records_of_service(
     Ok((found, Some(service)))
 }
 
-fn form_backfill(
-    connection: &Connection,
-    flush: &FlushRow,
-    limits: Limits<'_>,
-) -> Result<Option<Batch>, LedgerError> {
-    let Some(range) = backfill::range(connection)? else { return Ok(None) };
-    let copies = copy_state::merged_for_backfill(connection)?;
-    let mut months =
-        connection.prepare_cached("SELECT month FROM backfill_month WHERE waiting > 0 ORDER BY month")?;
-    let mut months = months.query([])?;
-    while let Some(row) = months.next()? {
-        let month = row.get(0)?;
-        let mut next = None;
-        for copy_id in &copies {
-            let waiting = Waiting { copy_id: *copy_id, month, range, wanted: limits.wanted() };
-            let (found, service) = waiting.read(connection, flush)?;
-            if !found.is_empty() {
-                next = Some((waiting, found, service));
-                break;
-            }
-        }
-        let Some((waiting, found, service)) = next else { continue };
-        // The shard's rows of later copies and months wait until the others are through with these: months leave in
-        // order, and so do a request's rows.
-        let Some(first) = found.records.first() else { return Ok(None) };
-        let mut last = first;
-        let mut draft = Draft::new(connection, limits.builder, flush.id, limits.max_records)?;
-        for record in &found.records {
-            if !draft.take(record)? {
-                break;
-            }
-            last = record;
-        }
-        let passed_over = found.passed_over.as_ref().filter(|passed| in_order(passed) < in_order(last));
-        waiting.leave_cursor(connection, flush, &passed_over.unwrap_or(last).change)?;
-        let (batch, taken) = draft.finish(None, service, limits.now)?;
-        account(connection, &taken)?;
-        return Ok(Some(batch));
-    }
-    Ok(None)
-}
-
-/// Which waiting rows a batch of the backfill takes from: those of one month.
-struct Waiting {
-    copy_id: i64,
-    month: u32,
-    range: Range,
-    wanted: Wanted,
-}
-
-impl Waiting {
-    /// The next rows, and their service where the flush goes by service. The flush's cursor spares reading
-    /// what it has sent of the month; a row that came to wait behind the cursor is found on a second look.
-    fn read(&self, connection: &Connection, flush: &FlushRow) -> Result<(Found, Option<Text>), LedgerError> {
-        if flush.cursor_month == self.month {
-            let after = (flush.cursor_service.as_str(), flush.cursor_request.as_str());
-            let found = self.read_after(connection, after, flush.by_service)?;
-            if !found.0.is_empty() {
-                return Ok(found);
-            }
-        }
-        self.read_after(connection, ("", ""), flush.by_service)
-    }
-
-    fn read_after(
-        &self,
-        connection: &Connection,
-        after: (&str, &str),
-        by_service: bool,
-    ) -> Result<(Found, Option<Text>), LedgerError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT service_id, request_id, opening_at, status_id, modified_at, place FROM backfill_row \
-             WHERE copy_id = ?1 AND month = ?2 AND (service_id, request_id) >= (?3, ?4) AND state = 0 \
-             AND opening_at >= ?5 AND opening_at < ?6 ORDER BY service_id, request_id, place LIMIT ?7",
-        )?;
-        let Range { from_at, to_at } = self.range;
-        let (service, request) = after;
-        let window = self.wanted.window();
-        let rows =
-            statement.query(params![self.copy_id, self.month, service, request, from_at, to_at, window])?;
-        let mut found = self.wanted.collect(rows, |row, change| {
-            let place = row.get_ref(5)?.as_str()?;
-            Ok(backfill_candidate(self.copy_id, self.month, place, change))
-        })?;
-        let service = found.first().map(|first| first.change.service_id.clone()).filter(|_| by_service);
-        if let Some(service) = &service {
-            let other = found.records.iter().position(|record| record.change.service_id != *service);
-            found.records.truncate(other.unwrap_or(found.records.len()));
-        }
-        Ok((found, service))
-    }
-
-    /// Lets the flush go on with the rows from `next` on, what is in a batch among them left out.
-    fn leave_cursor(
-        &self,
-        connection: &Connection,
-        flush: &FlushRow,
-        next: &StatusChange,
-    ) -> Result<(), LedgerError> {
-        connection
-            .prepare_cached(
-                "UPDATE flush SET cursor_month = ?2, cursor_service = ?3, cursor_request = ?4 WHERE id = ?1",
-            )?
-            .execute(params![flush.id, self.month, &*next.service_id, &*next.request_id])?;
-        Ok(())
-    }
-}
-
 /// The order in which the backfill's rows are read.
-fn in_order(record: &Candidate) -> (&str, &str) {
+pub(crate) fn in_order(record: &Candidate) -> (&str, &str) {
     (&record.change.service_id, &record.change.request_id)
 }
 
-fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChange) -> Candidate {
+pub(crate) fn backfill_candidate(copy_id: i64, month: u32, place: &str, change: StatusChange) -> Candidate {
     let (service_id, request_id) = (change.service_id.clone(), change.request_id.clone());
     let item = Item::Backfill { copy_id, month, service_id, request_id, place: place.into() };
     Candidate { item, change, committed_at: None, follows: false }
@@ -403,7 +296,7 @@ fn change_item(row: &Row<'_>, change: StatusChange) -> rusqlite::Result<Candidat
 }
 
 /// Brings the counters up to date with what a new batch took.
-fn account(connection: &Connection, taken: &Taken) -> Result<(), LedgerError> {
+pub(crate) fn account(connection: &Connection, taken: &Taken) -> Result<(), LedgerError> {
     meta::add(connection, meta::UNBATCHED, -taken.changes)?;
     let mut rows = 0;
     for (month, records) in &taken.months {

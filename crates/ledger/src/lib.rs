@@ -31,7 +31,7 @@
 //! - `copy`, `copy_state`, `staged`, `absorb`: copies of the table; `packing`: how packed rows lie in blocks;
 //!   `backfill`, `progress`: their delivery
 //! - `history`, `absorb_history`: tables of which each row is a status change
-//! - `flush`, `form`, `shard`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
+//! - `flush`, `form`, `form_backfill`, `draft`, `shard`, `batch`, `verdict`: batches and what became of them; `delta`: what is owed
 //! - `quarantine`, `retry`: what could not be mapped or was refused; `gap`: logs that were lost
 //! - `audit`, `audit_compare`, `audit_owed`, `tally`: the table compared with what was told; `repair`: telling what differs
 //! - `explain`: the life of one request; `prune`: forgetting what was acknowledged long ago
@@ -52,10 +52,12 @@ mod copy_state;
 mod copy_turn;
 mod declared;
 mod delta;
+mod draft;
 mod error;
 mod explain;
 mod flush;
 mod form;
+mod form_backfill;
 mod gap;
 mod history;
 mod ingest;

@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Transaction, params};
 
 use crate::backfill::Difference;
-use crate::batch::{self, Batch, BatchId, BodyBuilder, Draft, Item, StoredBatch};
+use crate::batch::{self, Batch, BatchId, BodyBuilder, Item, StoredBatch};
+use crate::draft::Draft;
 use crate::error::LedgerError;
 use crate::flush::FlushId;
 use crate::ledger::Ledger;
