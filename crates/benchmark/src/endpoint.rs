@@ -14,8 +14,14 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn start() -> Result<Self, Failure> {
+        Self::answering_after(0)
+    }
+
+    /// The same, answering each POST so many milliseconds after it came.
+    pub(crate) fn answering_after(milliseconds: u32) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args([AS_CONNECTOR, "tablero", "--listen", "127.0.0.1:0"])
+            .args([AS_CONNECTOR, "tablero", "--listen", "127.0.0.1:0", "--answer-after"])
+            .arg(milliseconds.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

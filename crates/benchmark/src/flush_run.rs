@@ -31,12 +31,12 @@ const START_AT: i64 = 1_780_272_000_000_000;
 /// Measures flushes of `records` records and prints what they took.
 pub(crate) fn run(options: &Options, records: u32) -> Result<(), Failure> {
     println!("machine: {}; the simulator as endpoint, TCP on loopback, no TLS", machine());
-    println!("flush of {records} records\n");
+    println!("flush of {records} records; answers are put off by {} ms\n", options.answer_after);
     for concurrency in CONCURRENCIES {
         for _ in 0..options.rounds {
             let dir = tempfile::tempdir()?;
             fill(&dir.path().join("ledger"), records)?;
-            flush(dir.path(), records, concurrency)?;
+            flush(dir.path(), records, (concurrency, options.answer_after))?;
         }
     }
     Ok(())
@@ -83,8 +83,8 @@ fn change(number: u32, records: u32) -> StatusChange {
     }
 }
 
-fn flush(dir: &Path, records: u32, concurrency: u32) -> Result<(), Failure> {
-    let endpoint = Endpoint::start()?;
+fn flush(dir: &Path, records: u32, (concurrency, answer_after): (u32, u32)) -> Result<(), Failure> {
+    let endpoint = Endpoint::answering_after(answer_after)?;
     let configuration = dir.join("bitacora.toml");
     fs::write(&configuration, text(&endpoint.url, concurrency))?;
     let Ran { seconds, peak_kib, status, told } = command(&["flush"], &configuration)?;

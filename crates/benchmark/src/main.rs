@@ -12,7 +12,8 @@
 //! - audit, with `--audit`: `bitacora audit` of what was delivered, without and with four differences, beside the client's
 //!   `SELECT count(*)` and one pass of the mapped columns
 //! - join, with `--join`: the drain with the opening and the number joined from a parent beside the drain without
-//! - flush, with `--flush 1000000`: `bitacora flush` to the simulator, and the share of its time spent waiting for it
+//! - flush, with `--flush 1000000`: `bitacora flush` to the simulator, and the share of its time spent waiting for it; with
+//!   `--answer-after 5` to one that takes its time
 
 mod audit_run;
 mod connector;
@@ -54,6 +55,9 @@ struct Options {
     /// Measure flushes of so many records instead: how fast, how much memory, and how much of the time waiting
     #[arg(long, value_name = "RECORDS")]
     flush: Option<u32>,
+    /// With --flush: how many milliseconds the simulator takes for its answer, beyond what it needs
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "flush")]
+    answer_after: u32,
     /// Measure audits of the table instead
     #[arg(long, conflicts_with_all = ["flush", "join"])]
     audit: bool,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     /// The institution's services; none where the dashboard does not tell.
     pub(crate) services: Vec<String>,
     pub(crate) body_limit: usize,
+    /// How long each POST waits for its answer at the least.
+    pub(crate) answer_after: Duration,
 }
 
 impl Shared {
@@ -106,7 +109,10 @@ async fn load(shared: &Shared, breaker: &Breaker, request: Request) -> Response 
         stored = attempt.is_stored, fault = %kind, "POST");
     shared.store.note(attempt);
     match answer {
-        Some(response) => response,
+        Some(response) => {
+            tokio::time::sleep(shared.answer_after).await;
+            response
+        }
         None => future::pending().await,
     }
 }

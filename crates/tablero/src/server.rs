@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -34,10 +35,12 @@ pub struct TableroConfig {
     pub services: Vec<String>,
     /// The largest body that it takes, in bytes. A NestJS service without settings takes 102 400.
     pub body_limit: usize,
+    /// How long each POST waits for its answer at the least: a dashboard far away, or one that works.
+    pub answer_after: Duration,
 }
 
 impl Default for TableroConfig {
-    /// Any free port of this machine, no fault, no key, no TLS, no list of services, 10 MiB.
+    /// Any free port of this machine, no fault, no key, no TLS, no list of services, 10 MiB, answers at once.
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
@@ -47,6 +50,7 @@ impl Default for TableroConfig {
             tls: None,
             services: Vec::new(),
             body_limit: BODY_LIMIT,
+            answer_after: Duration::ZERO,
         }
     }
 }
@@ -88,6 +92,7 @@ impl Tablero {
             api_key: config.api_key,
             services: config.services,
             body_limit: config.body_limit,
+            answer_after: config.answer_after,
         });
         let stop = CancellationToken::new();
         let wires = Wires { listener, acceptor, stop: stop.clone() };

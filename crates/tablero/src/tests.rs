@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -154,6 +154,16 @@ async fn an_answer_may_be_cut_in_half_or_dribble_or_be_huge() {
     tablero.set_fault("huge-answer".parse().unwrap());
     assert!(load(&tablero, &["A"]).await.len() > 100_000_000);
     assert_eq!(tablero.summary().records, 3);
+}
+
+#[tokio::test]
+async fn an_answer_takes_as_long_as_it_is_told_to() {
+    let answer_after = Duration::from_millis(150);
+    let tablero = Tablero::start(TableroConfig { answer_after, ..TableroConfig::default() }).await.unwrap();
+    let began = Instant::now();
+    assert!(load(&tablero, &["A"]).await.ends_with(ACKNOWLEDGEMENT));
+    assert!(began.elapsed() >= answer_after);
+    assert_eq!(tablero.summary().records, 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `bitacora tablero`: the simulator of the dashboard.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tablero::{Fault, Tablero, TableroConfig, TlsIdentity};
 
@@ -22,6 +23,7 @@ pub(crate) async fn tablero(context: &Context, args: TableroArgs) -> Result<Exit
         api_key: args.api_key,
         tls,
         services: args.service,
+        answer_after: Duration::from_millis(args.answer_after),
         ..TableroConfig::default()
     };
     let mut tablero = Tablero::start(config).await.map_err(|error| {
