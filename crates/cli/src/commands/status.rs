@@ -85,7 +85,7 @@ fn show(status: &Status) -> Result<(), Failure> {
         ),
     ];
     if status.quarantine.waiting > 0 {
-        lines.push(("waiting", format!("{} rows for their parents", count(status.quarantine.waiting))));
+        lines.push(("waiting", format!("{} for a parent", counted(status.quarantine.waiting, "row"))));
     }
     if status.tables.len() > 1 {
         for table in &status.tables {
@@ -127,8 +127,7 @@ fn table_line(table: &TableStatus) -> String {
         counted(table.copied, "row"),
         counted(table.delta, "record")
     );
-    for (what, number) in [("waiting for their parents", table.waiting), ("in quarantine", table.quarantine)]
-    {
+    for (what, number) in [("waiting for a parent", table.waiting), ("in quarantine", table.quarantine)] {
         if number > 0 {
             told.push_str(&format!(", {} {what}", count(number)));
         }

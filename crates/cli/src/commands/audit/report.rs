@@ -125,7 +125,9 @@ impl Report<'_> {
         }
         if self.rejected_rows > 0 {
             let rows = counted(self.rejected_rows, "row");
-            say(&format!("{rows} cannot be mapped: `bitacora quarantine list` tells why"))?;
+            say(&format!(
+                "{rows} cannot be mapped or joined: `bitacora quarantine list` and `bitacora status` tell more"
+            ))?;
         }
         Ok(())
     }
