@@ -179,7 +179,7 @@ fn look_at_table(
     findings.extend(columns::findings(subject, table));
     add(findings, "select", access::table(subject, connection, (scope, table)));
     findings.extend(parents(connection, (scope, table)));
-    add(findings, "request_id", table::uniqueness(connection, table).map(|finding| vec![finding]));
+    add(findings, "request_id", table::uniqueness(connection, (scope, table)));
     if foreign_key::logged(subject).is_none() {
         add(findings, "foreign_key", foreign_key::findings(connection, (scope, table)));
     }

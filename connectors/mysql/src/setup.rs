@@ -278,6 +278,7 @@ mod tests {
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         }
     }
 

@@ -309,6 +309,7 @@ async fn a_parent_of_which_a_row_could_have_two_is_refused_until_its_key_is_uniq
             .await;
         let scope = TableScope {
             parent_keys: vec![vec!["id".to_owned()], vec!["numero".to_owned()]],
+            apart_by: Vec::new(),
             ..scope("padres", &["id", "numero", "region"])
         };
         let source = MysqlSource::new(database.config(), scope.clone());

@@ -147,6 +147,7 @@ pub(crate) fn scope(table: &str, columns: &[&str]) -> TableScope {
         since: None,
         condition: None,
         parent_keys: Vec::new(),
+        apart_by: Vec::new(),
     }
 }
 

@@ -56,6 +56,7 @@ fn source(
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         },
     ))
 }

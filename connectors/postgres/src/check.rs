@@ -101,7 +101,7 @@ async fn look_at_table(
     }
     add(findings, "select", access::table(subject, &table).await);
     findings.extend(parents(subject.session, (scope, &table)).await);
-    add(findings, "request_id", table::uniqueness(subject, &table).await.map(|finding| vec![finding]));
+    add(findings, "request_id", table::uniqueness(subject, (scope, &table)).await);
     match sample::read(subject, &table, sample_rows).await {
         Ok((found, rows)) => {
             findings.extend(found);

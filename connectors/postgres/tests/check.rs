@@ -176,10 +176,22 @@ async fn a_wide_value_in_a_mapped_column_is_warned_about() {
 async fn requests_that_nothing_keeps_apart_are_warned_about() {
     let database = Database::make(Version::Distribution).await;
     database.run(SOLICITUDES).await;
-    let found = check(&database.config(), &scope("solicitudes", &["servicio", "estado"])).await;
-    assert_eq!(finding(&found, "request_id").severity, Severity::Warning);
+    let apart = |columns: &[&str]| TableScope {
+        apart_by: columns.iter().map(|column| (*column).to_owned()).collect(),
+        ..solicitudes()
+    };
+    let found = check(&database.config(), &apart(&["servicio", "estado"])).await;
+    let warned = finding(&found, "request_id");
+    assert_eq!(warned.severity, Severity::Warning);
+    let mend = warned.mend.as_ref().unwrap().strip_prefix("if it is meant to be unique: ").unwrap();
+    database.run(mend).await;
+    for columns in [["servicio", "estado"], ["servicio", "numero"]] {
+        let found = check(&database.config(), &apart(&columns)).await;
+        assert_eq!(finding(&found, "request_id").severity, Severity::Pass, "{columns:?}");
+    }
+    // Parents, and rows that are status changes.
     let found = check(&database.config(), &solicitudes()).await;
-    assert_eq!(finding(&found, "request_id").severity, Severity::Pass);
+    assert!(found.findings.iter().all(|finding| finding.code != "request_id"));
 }
 
 #[tokio::test]
@@ -256,6 +268,7 @@ async fn a_parent_of_which_a_row_could_have_two_is_refused_until_its_key_is_uniq
         .await;
     let scope = TableScope {
         parent_keys: vec![vec!["id".to_owned()], vec!["numero".to_owned()]],
+        apart_by: Vec::new(),
         ..scope("padres", &["id", "numero", "region"])
     };
     let source = PostgresSource::new(database.config(), scope.clone());

@@ -9,7 +9,7 @@ mod unique;
 
 pub(crate) use column::Column;
 pub(crate) use look_up::{columns, look_up, rows_estimate};
-pub(crate) use unique::{expect_parents, unique_index};
+pub(crate) use unique::{expect_parents, numbers_of, unique_index};
 
 use crate::client::Client;
 use crate::name::quote_ident;

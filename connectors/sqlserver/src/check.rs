@@ -99,6 +99,7 @@ async fn look(subject: &Subject<'_>, client: &mut Client, sample_rows: u32, insp
             seen.push(table.object_id);
             rows = look_at_table(subject, client, (&table, sample_rows), findings).await;
             findings.extend(parents(client, (scope, &table)).await);
+            add(findings, "request_id", table::uniqueness(client, (scope, &table)).await);
             fit.push((scope, table));
         }
         inspection.samples.push(rows);
@@ -140,7 +141,6 @@ async fn look_at_table(
 ) -> Vec<Row> {
     findings.extend(columns::findings(table));
     add(findings, "select", access::table(subject, client, table).await);
-    add(findings, "request_id", table::uniqueness(client, table).await);
     if let Mode::Poll { modified_column, .. } = &subject.config.mode {
         add(findings, "modified_column", poll::column(client, table, modified_column).await);
     }

@@ -388,6 +388,7 @@ mod tests {
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         }
     }
 

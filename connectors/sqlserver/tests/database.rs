@@ -96,6 +96,7 @@ pub(crate) fn scope() -> TableScope {
         since: None,
         condition: None,
         parent_keys: Vec::new(),
+        apart_by: Vec::new(),
     }
 }
 

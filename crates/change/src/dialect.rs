@@ -128,6 +128,7 @@ mod tests {
             since: Some(Since { column: opening.to_owned(), day }),
             condition,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         }
     }
 

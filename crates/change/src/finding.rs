@@ -96,6 +96,22 @@ impl Finding {
         }
     }
 
+    /// Whether the unique index of this name, if there is one, keeps the rows of `table` apart in `columns`; `mend` is the
+    /// statement that makes one. All are quoted.
+    #[must_use]
+    pub fn of_uniqueness((table, columns): (&str, &str), index: Option<&str>, mend: &str) -> Self {
+        let code = "request_id";
+        match index {
+            Some(index) => Self::pass(code, format!("unique index {index} of {table} keeps requests apart")),
+            None => Self::warning(
+                code,
+                format!("no unique index of {table} consists of ({columns}), or some of these columns, only"),
+                "two rows may bear the same request number; their statuses would be taken for one request's",
+            )
+            .mended_by(format!("if it is meant to be unique: {mend}")),
+        }
+    }
+
     /// The same finding with the command that mends it.
     #[must_use]
     pub fn mended_by(mut self, command: impl Into<String>) -> Self {

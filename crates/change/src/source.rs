@@ -50,6 +50,9 @@ pub struct TableScope {
     /// By which columns rows of other tables find theirs in this one, each list among `columns`. No two rows may hold
     /// the same in them, and a unique index must see to that: otherwise nothing is captured.
     pub parent_keys: Vec<Vec<String>>,
+    /// In which columns, among `columns`, no two rows should hold the same, because the product would take them for one;
+    /// none where each row stands for itself. `check` tells when no unique index sees to that.
+    pub apart_by: Vec<String>,
 }
 
 /// A day before which rows may be left out of snapshots.

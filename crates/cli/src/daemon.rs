@@ -8,7 +8,7 @@ use change::{Position, Scope, Since, TableScope};
 use chrono::{Datelike, NaiveDate};
 use delivery::Delivery;
 use ledger::{Ledger, LedgerError, LedgerErrorKind};
-use normalizer::{Table, Tables};
+use normalizer::{Mapped, Table, Tables};
 use pipeline::{
     CaptureSettings, Deliveries, DeliverySettings, Health, LedgerThread, LookoutSettings, Parts, Pipeline,
     PipelineError, Settings, UpkeepSettings,
@@ -155,6 +155,7 @@ fn scope(tables: &Tables, table: &Table, floor: i32) -> TableScope {
         since: filtered.and_then(|mapped| mapped.own_opening_column()).map(since),
         condition: filtered.and_then(|mapped| mapped.own_condition()),
         parent_keys: mirrors.map(|mirror| mirror.key_columns.clone()).collect(),
+        apart_by: table.mapped.as_ref().map(Mapped::request_columns).unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use change::{Condition, Row, Value};
 
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, Rows};
 
 /// What a row is joined to, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,18 @@ impl Mapped {
             }
             _ => None,
         }
+    }
+
+    /// The columns of the captured row that tell which request it is, where each request has one row: none where rows are
+    /// status changes, or where a parent tells a part of it.
+    #[must_use]
+    pub fn request_columns(&self) -> Vec<String> {
+        if self.mapping.rows() == Rows::History || self.request_is_joined() {
+            return Vec::new();
+        }
+        let columns = self.mapping.columns().iter().enumerate();
+        let told = columns.filter(|(index, _)| self.mapping.is_of_request(*index));
+        told.map(|(_, column)| column.clone()).collect()
     }
 
     /// Whether a parent says of which request, or service, a row is.

@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
     use crate::sample;
-    use crate::{Field, NormalizedRow, TimeField, complete_stored, normalize_stored, store_joined};
+    use crate::{Field, NormalizedRow, Rows, TimeField, complete_stored, normalize_stored, store_joined};
 
     fn join(table: &str, on: (&str, &str), columns: &[&str]) -> JoinConfig {
         JoinConfig {
@@ -389,6 +389,22 @@ mod tests {
             panic!("the row is whole: {joined:?}");
         };
         assert_eq!((&*record.service_id, &*record.request_id, record.status_id), ("101", "A-1", 9));
+    }
+
+    #[test]
+    fn rows_are_told_apart_where_each_request_has_one_of_its_own() {
+        let told = |config: TableConfig| {
+            let tables = Tables::new(vec![config], Tz::UTC).unwrap();
+            let (_, _, mapped) = tables.mapped().next().unwrap();
+            mapped.request_columns()
+        };
+        let plain = || TableConfig { table: "solicitudes".into(), mapping: sample::config(), joins: vec![] };
+        assert_eq!(told(plain()), ["servicio", "numero"]);
+        let mapping = MappingConfig { service_id: Field::Value("101".into()), ..sample::config() };
+        assert_eq!(told(TableConfig { mapping, ..plain() }), ["numero"]);
+        let mapping = MappingConfig { rows: Rows::History, ..sample::config() };
+        assert!(told(TableConfig { mapping, ..plain() }).is_empty());
+        assert!(told(history()).is_empty());
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) fn table_of(arguments: &[String; COUNT]) -> Result<MysqlSource, Parse
         since: None,
         condition: None,
         parent_keys: Vec::new(),
+        apart_by: Vec::new(),
     };
     Ok(MysqlSource::new(config, scope))
 }

@@ -120,21 +120,17 @@ fn key(scope: &TableScope, table: &Table) -> Finding {
         .mended_by(mend)
 }
 
-/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
-/// consists of mapped columns only, nothing keeps two rows from bearing the same.
-pub(super) fn uniqueness(connection: &mut Connection, table: &Table) -> Result<Finding, SourceError> {
-    let mapped = table.mapped_columns().map(|column| column.name.as_str());
-    let Some(index) = catalog::unique_index(connection, table, mapped)? else {
-        return Ok(Finding::warning(
-            "request_id",
-            format!("no unique index of {} consists of mapped columns only", table.quoted()),
-            "two rows may bear the same request number; their statuses would be taken for one request's",
-        )
-        .mended_by(format!(
-            "if it is meant to be unique: ALTER TABLE {} ADD UNIQUE (…) with the request's columns",
-            table.quoted()
-        )));
-    };
-    let what = format!("unique index {} of {} keeps requests apart", quote_ident(&index), table.quoted());
-    Ok(Finding::pass("request_id", what))
+/// Whether a unique index keeps rows apart that the product would take for one; nothing where it takes none for one.
+pub(super) fn uniqueness(
+    connection: &mut Connection,
+    (scope, table): (&TableScope, &Table),
+) -> Result<Vec<Finding>, SourceError> {
+    if scope.apart_by.is_empty() {
+        return Ok(Vec::new());
+    }
+    let columns = scope.apart_by.iter().map(String::as_str);
+    let index = catalog::unique_index(connection, table, columns)?.map(|name| quote_ident(&name));
+    let columns = scope.apart_by.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
+    let mend = format!("ALTER TABLE {} ADD UNIQUE ({columns})", table.quoted());
+    Ok(vec![Finding::of_uniqueness((&table.quoted(), &columns), index.as_deref(), &mend)])
 }

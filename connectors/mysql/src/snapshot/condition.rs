@@ -92,6 +92,7 @@ mod tests {
             since,
             condition,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         };
         copied_rows(&scope, &[], &Columns(&columns))
     }
@@ -138,6 +139,7 @@ mod tests {
             since: Some(Since { column: column.to_owned(), day: 5 }),
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         };
         let days = [Days { first: 9, end: 41 }];
         let day = |day| format!("DATE '1970-01-01' + INTERVAL {day} DAY");

@@ -155,21 +155,17 @@ fn strange_leaf(scope: &TableScope, table: &Table) -> Option<Finding> {
     )
 }
 
-/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
-/// consists of mapped columns only, nothing keeps two rows from bearing the same.
-pub(super) async fn uniqueness(subject: &Subject<'_>, table: &Table) -> Result<Finding, SourceError> {
-    let mapped = table.columns.iter().map(|column| column.name.as_str());
-    let Some(name) = catalog::unique_index(subject.session, table, mapped).await? else {
-        return Ok(Finding::warning(
-            "request_id",
-            format!("no unique index of {} consists of mapped columns only", table.quoted()),
-            "two rows may bear the same request number; their statuses would be taken for one request's",
-        )
-        .mended_by(format!(
-            "if it is meant to be unique: CREATE UNIQUE INDEX CONCURRENTLY ON {} (…) with the request's \
-             columns",
-            table.quoted()
-        )));
-    };
-    Ok(Finding::pass("request_id", format!("unique index {} keeps requests apart", quote_ident(&name))))
+/// Whether a unique index keeps rows apart that the product would take for one; nothing where it takes none for one.
+pub(super) async fn uniqueness(
+    subject: &Subject<'_>,
+    (scope, table): (&TableScope, &Table),
+) -> Result<Vec<Finding>, SourceError> {
+    if scope.apart_by.is_empty() {
+        return Ok(Vec::new());
+    }
+    let columns = scope.apart_by.iter().map(String::as_str);
+    let index = catalog::unique_index(subject.session, table, columns).await?.map(|name| quote_ident(&name));
+    let columns = scope.apart_by.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
+    let mend = format!("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({columns})", table.quoted());
+    Ok(vec![Finding::of_uniqueness((&table.quoted(), &columns), index.as_deref(), &mend)])
 }

@@ -109,6 +109,7 @@ mod tests {
             since,
             condition: Some(condition),
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         };
         copied_rows(&scope, &[], &Columns(&columns()))
     }
@@ -150,6 +151,7 @@ mod tests {
             since: Some(Since { column: column.to_owned(), day: 5 }),
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         };
         let days = [Days { first: 9, end: 41 }, Days { first: 99, end: 131 }];
         let name = "\"apertura\"";

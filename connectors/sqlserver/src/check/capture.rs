@@ -159,6 +159,7 @@ mod tests {
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         });
         judge(&Subject { config: &config(), scope: &scope, server: &server() })
     }

@@ -125,6 +125,7 @@ mod tests {
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         });
         version(&Subject { config: &config(), scope: &scope, server: &server }).unwrap().severity
     }

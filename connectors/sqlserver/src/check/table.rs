@@ -89,24 +89,17 @@ fn key(scope: &TableScope, table: &Table) -> Finding {
         .mended_by(mend)
 }
 
-/// Which of the mapped columns is the request's number, the connector is not told; but where no unique index
-/// consists of mapped columns only, nothing keeps two rows from bearing the same.
-pub(super) async fn uniqueness(client: &mut Client, table: &Table) -> Result<Vec<Finding>, SourceError> {
-    let mapped: Vec<i64> = table.mapped_columns().map(|column| column.column_id).collect();
-    let finding = match catalog::unique_index(client, table, &mapped).await? {
-        Some(name) => Finding::pass(
-            "request_id",
-            format!("unique index {} of {} keeps requests apart", quote_ident(&name), table.quoted()),
-        ),
-        None => Finding::warning(
-            "request_id",
-            format!("no unique index of {} consists of mapped columns only", table.quoted()),
-            "two rows may bear the same request number; their statuses would be taken for one request's",
-        )
-        .mended_by(format!(
-            "if it is meant to be unique: ALTER TABLE {} ADD UNIQUE (…) with the request's columns",
-            table.quoted()
-        )),
-    };
-    Ok(vec![finding])
+/// Whether a unique index keeps rows apart that the product would take for one; nothing where it takes none for one.
+pub(super) async fn uniqueness(
+    client: &mut Client,
+    (scope, table): (&TableScope, &Table),
+) -> Result<Vec<Finding>, SourceError> {
+    if scope.apart_by.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbers = catalog::numbers_of(table, &scope.apart_by);
+    let index = catalog::unique_index(client, table, &numbers).await?.map(|name| quote_ident(&name));
+    let columns = scope.apart_by.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
+    let mend = format!("ALTER TABLE {} ADD UNIQUE ({columns})", table.quoted());
+    Ok(vec![Finding::of_uniqueness((&table.quoted(), &columns), index.as_deref(), &mend)])
 }

@@ -97,6 +97,7 @@ mod tests {
             columns: Vec::new(),
             keys: false,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
             since: since.map(|(column, day)| Since { column: column.to_owned(), day }),
             condition,
         };

@@ -149,6 +149,7 @@ mod tests {
             since: None,
             condition: None,
             parent_keys: Vec::new(),
+            apart_by: Vec::new(),
         }
     }
 
