@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+mod dates;
 mod tablero;
 
+use dates::{day, month};
 pub use tablero::TableroArgs;
 
 /// Reads a database's log and reports every status change of a request to the monitoring dashboard.
@@ -388,18 +390,6 @@ pub struct ManArgs {
     /// Write one page for each command into this folder
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-}
-
-fn day(text: &str) -> Result<NaiveDate, String> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "expected a day such as 2024-01-31".to_owned())
-}
-
-/// A month as yyyymm.
-fn month(text: &str) -> Result<u32, String> {
-    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok();
-    let year = first.and_then(|day| u32::try_from(day.year()).ok());
-    let month = first.zip(year).map(|(day, year)| year * 100 + day.month());
-    month.filter(|_| text.len() == 7).ok_or_else(|| "expected a month such as 2024-05".to_owned())
 }
 
 #[cfg(test)]
