@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use change::nearest::closest;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::nearest::{did_you_mean, nearest};
+use super::nearest::did_you_mean;
 use super::problem::Problem;
 use super::reader::{Reader, Secrets, Section, join};
 use super::secret::Secret;
@@ -247,8 +248,8 @@ impl<'r, 't> Item<'r, 't> {
 fn nearest_zone(written: &str) -> Option<&'static str> {
     let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
     let city = |name: &'static str| name.rsplit('/').next().unwrap_or(name);
-    nearest(written, names()).or_else(|| {
-        let meant = nearest(written, names().map(city))?;
+    closest(written, names()).or_else(|| {
+        let meant = closest(written, names().map(city))?;
         names().find(|name| city(name) == meant)
     })
 }
