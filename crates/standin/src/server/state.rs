@@ -116,8 +116,9 @@ impl ServerState {
     }
 
     fn save(&self) -> Result<(), SqlError> {
-        let text =
-            serde_json::to_string_pretty(&*locked(&self.stored)).map_err(|error| failure("store", &error))?;
+        // Held until the file is there: who saves meanwhile would take the half-made one away.
+        let stored = locked(&self.stored);
+        let text = serde_json::to_string_pretty(&*stored).map_err(|error| failure("store", &error))?;
         let partial = self.dir.join("server.json.partial");
         fs::write(&partial, text).map_err(|error| failure("write", &error))?;
         fs::rename(&partial, self.dir.join("server.json")).map_err(|error| failure("write", &error))
@@ -141,13 +142,16 @@ impl ServerState {
     /// # Errors
     /// 1801 when there is one of that name.
     pub(crate) fn create_database(&self, name: &str) -> Result<(), SqlError> {
-        if self.database(name).is_some() || ["tempdb", "model"].iter().any(|known| same(known, name)) {
+        // Held until the database is there: another one made meanwhile would get the same number, and with it the same file.
+        let mut databases = self.databases.write().unwrap_or_else(PoisonError::into_inner);
+        let is_known = databases.iter().any(|database| same(&database.name, name));
+        if is_known || ["tempdb", "model"].iter().any(|known| same(known, name)) {
             let message = format!("Database '{name}' already exists. Choose a different database name.");
             return Err(SqlError::new(1801, 16, 3, message));
         }
-        let id = self.databases().iter().map(|database| database.id).max().unwrap_or(4).max(4) + 1;
-        let database = Database::open(name, id, &self.file(id, 0), self.local_now())?;
-        self.databases.write().unwrap_or_else(PoisonError::into_inner).push(database);
+        let id = databases.iter().map(|database| database.id).max().unwrap_or(4).max(4) + 1;
+        databases.push(Database::open(name, id, &self.file(id, 0), self.local_now())?);
+        drop(databases);
         locked(&self.stored).databases.push((name.to_owned(), id, 0));
         self.save()
     }
@@ -299,4 +303,26 @@ impl ServerState {
 
 fn failure(action: &str, error: &dyn std::fmt::Display) -> SqlError {
     SqlError::new(823, 24, 2, format!("{action} the server's folder: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn databases_that_are_made_at_the_same_time_are_different_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = ServerState::open(Options::default(), dir.path().to_owned()).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let state = &state;
+                scope.spawn(move || state.create_database(&format!("d{number}")).unwrap());
+            }
+        });
+        let ids: BTreeSet<i64> = state.databases().iter().map(|database| database.id).collect();
+        assert_eq!(ids.len(), 10);
+        assert_eq!(state.create_database("D3").unwrap_err().number, 1801);
+    }
 }
