@@ -17,7 +17,7 @@ pub fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
 
 fn ranked<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = plain(wanted);
-    let limit = wanted.len() / 3 + 1;
+    let limit = (wanted.len() / 3).max(1);
     let measured = candidates.into_iter().map(|candidate| (edits(&wanted, &plain(candidate)), candidate));
     let mut close: Vec<(usize, &str)> = measured.filter(|(edits, _)| *edits <= limit).collect();
     close.sort_unstable();
